@@ -1,0 +1,1 @@
+"""Handlers: one package per kind of sink. They import `contract` and nothing of `consumer`."""
