@@ -1,0 +1,150 @@
+"""
+Settings: `lakedrop.toml` in the home, overridden by `LAKEDROP_…` variables. Every field is described once, here.
+
+`docs/configuration.md` is generated from these descriptions.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+CONFIG_FILE = "lakedrop.toml"
+DEFAULT_HOME = Path("lakedrop-home")
+
+
+class ConfigurationError(Exception):
+    """The settings cannot be used; `faults` holds one line per fault."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class RouteSettings(BaseModel):
+    """One `[[routes]]` table: which objects go to which handler."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the route, used in logs and reports.")
+    bucket: str = Field(min_length=1, description="Bucket whose objects this route takes.")
+    prefix: str = Field("", description="Keys must begin with this; empty takes the whole bucket.")
+    match: tuple[str, ...] | None = Field(
+        None, description="Globs on the rest of the key after `prefix`; unset takes the handler's own (CSV: text files)."
+    )
+    handler: str = Field("csv_to_iceberg", description="Handler that takes the objects.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the handler for this route.")
+
+
+def default_routes() -> tuple[RouteSettings, ...]:
+    """Return the one route of a home without `[[routes]]`: CSV files of the bucket `S3_INGEST_BUCKET`."""
+    return (RouteSettings(name="csv", bucket=os.environ.get("S3_INGEST_BUCKET") or "csv-uploads"),)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set about a lakedrop service."""
+
+    model_config = SettingsConfigDict(env_prefix="LAKEDROP_", extra="forbid", frozen=True)
+
+    home: Path = Field(DEFAULT_HOME, description="Folder that holds `lakedrop.toml`, buckets, ledger, catalog, warehouse.")
+    routes: tuple[RouteSettings, ...] = Field(
+        default_factory=default_routes,
+        description="Routes, longest prefix first, then in file order. Without any: CSV files of the bucket `csv-uploads`.",
+    )
+    lease_seconds: float = Field(30.0, gt=0, description="How long a claim holds without a heartbeat.")
+    heartbeat_seconds: float = Field(10.0, gt=0, description="How often held claims are extended; below `lease_seconds`.")
+    grace_seconds: float = Field(
+        300.0, gt=0, description="How long a write of an earlier holder is believed possible at sinks without compare-and-swap."
+    )
+    waker_seconds: float = Field(2.0, gt=0, description="How often due retries and expired leases are looked for.")
+    sweep_seconds: float = Field(300.0, gt=0, description="How often buckets are compared with the ledger.")
+    retry_delays: tuple[float, ...] = Field(
+        (5.0, 30.0, 120.0, 600.0, 3600.0),
+        description="Seconds before each further attempt; a unit fails after one attempt more than there are delays.",
+    )
+    drain_seconds: float = Field(30.0, ge=0, description="How long a stopping service waits for work under way.")
+    max_vanish_units: int = Field(
+        100, ge=0, description="A sweep that finds more units vanished than this and than `max_vanish_share` withholds them."
+    )
+    max_vanish_share: float = Field(0.05, ge=0, le=1, description="See `max_vanish_units`; share of the known units.")
+    history_days: float = Field(90.0, gt=0, description="How long the timeline of a unit is kept.")
+    max_commit_latency: float = Field(
+        1.0, gt=0, description="Seconds a table's commit window stays open; under load a table gets one commit per window."
+    )
+    max_files_per_commit: int = Field(2000, ge=1, description="A commit window closes early at this many files.")
+    small_file_bytes: int = Field(
+        1 << 20, ge=0, description="CSV files up to this size are ingested together, larger ones are streamed one by one."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`console` for people, `json` for machines; `auto` looks whether standard error is a terminal."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: command line, environment, then `lakedrop.toml` of the home they name."""
+        del dotenv_settings, file_secret_settings
+        given = {**env_settings(), **init_settings()}
+        home = Path(given.get("home") or DEFAULT_HOME)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, read_toml(home / CONFIG_FILE))
+
+    @property
+    def buckets(self) -> Path:
+        """Folder whose sub-folders are the buckets."""
+        return self.home / "buckets"
+
+
+def read_toml(path: Path) -> Mapping[str, Any]:
+    """
+    Return the content of a configuration file, nothing when there is none.
+
+    Raises:
+        ConfigurationError: The file is not TOML; the message names line and column.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: not TOML: {error}"]) from error
+
+
+def load_settings(home: Path | None = None) -> Settings:
+    """
+    Read the settings of a home.
+
+    Raises:
+        ConfigurationError: With one line per fault, naming where it stands and what was given.
+    """
+    try:
+        settings = Settings() if home is None else Settings(home=home)
+    except ValidationError as error:
+        raise ConfigurationError([_fault(fault) for fault in error.errors()]) from error
+    if settings.heartbeat_seconds >= settings.lease_seconds:
+        raise ConfigurationError(
+            [f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds = {settings.lease_seconds:g}"]
+        )
+    return settings
+
+
+def _fault(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{place}: unknown setting (docs/configuration.md lists all)"
+    if fault["type"] == "missing":
+        return f"{place}: missing"
+    return f"{place} = {fault['input']!r}: {fault['msg']}"
