@@ -1,15 +1,19 @@
 """
-Stores: buckets with objects, as S3 has them. `FolderStore` serves the sub-folders of one folder.
+Stores: buckets with objects, as S3 has them. `folder_store` serves the sub-folders of one folder.
 
 Keys are compared in byte order (UTF-8) everywhere, as S3 lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from handlers.contract import StoredObject
+from handlers.contract import StoredObject, TransientError
+
+
+class NoSuchBucket(TransientError):
+    """The bucket does not exist; the message names it and says how to make it."""
 
 
 class Store(Protocol):
@@ -32,7 +36,7 @@ class Store(Protocol):
         """
         ...
 
-    async def buckets(self) -> list[str]:
+    async def buckets(self) -> Sequence[str]:
         """Return the names of the buckets, in byte order."""
         ...
 

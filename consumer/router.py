@@ -1,0 +1,130 @@
+"""
+Which handler takes an object. Pure.
+
+Globs are those of `.gitignore`, ignoring case: one without `/` is compared with the last segment of the key, so
+`*.csv` also takes `2026/Q1.CSV`; one with `/` with the whole rest of the key after the route's prefix. `*` and `?` stay
+within a segment, `**` crosses segments, `[a-c]` and `[!a-c]` are one character. The prefix is compared exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+class BadRoute(ValueError):
+    """The routes cannot be used; the text names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Objects of a bucket whose keys begin with `prefix` and fit `match` go to `handler`."""
+
+    name: str
+    bucket: str
+    prefix: str
+    match: tuple[str, ...]
+    """Globs; without any every key fits."""
+    handler: str
+    options: Any = None
+    """The handler's own validated options."""
+    queue: str | None = None
+    """Name of a work queue of its own instead of the handler's."""
+
+    @property
+    def work_name(self) -> str:
+        """The name its work, bulk and dead queues are made of."""
+        return self.queue or self.handler
+
+
+class Router:
+    """
+    All routes. Among those that fit a key the longest prefix wins, then file order.
+
+    Raises:
+        BadRoute: Two routes have the same name, or the same bucket, prefix and globs; or a glob makes no sense.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_name: dict[str, Route] = {}
+        self._by_bucket: dict[str, list[tuple[Route, re.Pattern[str]]]] = {}
+        by_reach: dict[tuple[str, str, frozenset[str]], Route] = {}
+        for route in self.routes:
+            if route.name in self._by_name:
+                raise BadRoute(f"two routes are named `{route.name}`: rename one")
+            reach = (route.bucket, route.prefix, frozenset(glob.lower() for glob in route.match))
+            twin = by_reach.setdefault(reach, route)
+            if twin is not route:
+                raise BadRoute(
+                    f"routes `{twin.name}` and `{route.name}` have the same bucket `{route.bucket}`, "
+                    f"prefix `{route.prefix}` and match {list(route.match)}: remove one or change its prefix or match"
+                )
+            self._by_name[route.name] = route
+            self._by_bucket.setdefault(route.bucket, []).append((route, _pattern(route)))
+        for candidates in self._by_bucket.values():
+            candidates.sort(key=lambda candidate: -len(candidate[0].prefix))
+
+    def match(self, bucket: str, key: str) -> Route | None:
+        """Return the route of an object; None when nobody takes it, as with folder markers (`dir/`)."""
+        if key.endswith("/"):
+            return None
+        for route, pattern in self._by_bucket.get(bucket, ()):
+            if key.startswith(route.prefix) and pattern.fullmatch(key, len(route.prefix)):
+                return route
+        return None
+
+    def named(self, name: str) -> Route | None:
+        """Return the route a hint names; None when the configuration no longer has it."""
+        return self._by_name.get(name)
+
+
+def _pattern(route: Route) -> re.Pattern[str]:
+    expressions = (
+        _expression(glob) if "/" in glob else f"(?:.*/)?{_expression(glob)}" for glob in route.match or ("**",)
+    )
+    try:
+        return re.compile("|".join(expressions), re.DOTALL | re.IGNORECASE)
+    except re.error as error:
+        raise BadRoute(f"route `{route.name}`: match {list(route.match)} holds a range that makes no sense") from error
+
+
+_TOKEN = re.compile(
+    r"""
+    (?P<folders> (?:^|(?<=/)) \*\*/ )
+    | (?P<any> \*\* )
+    | (?P<star> \* )
+    | (?P<one> \? )
+    | \[ (?P<set> !? \]? [^\]]* ) \]
+    | (?P<text> . )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def _expression(glob: str) -> str:
+    return "".join(_translate(token) for token in _TOKEN.finditer(glob.removeprefix("/")))
+
+
+def _translate(token: re.Match[str]) -> str:
+    match token.lastgroup:
+        case "folders":
+            return "(?:.*/)?"
+        case "any":
+            return ".*"
+        case "star":
+            return "[^/]*"
+        case "one":
+            return "[^/]"
+        case "set":
+            return _character_class(token["set"])
+        case _:
+            return re.escape(token["text"])
+
+
+def _character_class(members: str) -> str:
+    negated = members.startswith("!")
+    escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", members.removeprefix("!"))
+    return f"(?!/)[{'^' if negated else ''}{escaped}]"
