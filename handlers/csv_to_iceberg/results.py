@@ -1,0 +1,107 @@
+"""What reading a file gives: rows as Arrow, and a report that accounts for every record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from handlers.contract import PermanentError
+from handlers.csv_to_iceberg.columns import ColumnType, Pins
+
+MAX_REJECTS = 20
+"""Rejected records whose text a report keeps; `Report.rejected` counts all."""
+
+MAX_REJECT_BYTES = 1000
+"""UTF-8 bytes of a rejected record's text that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The version of an object that rows come from."""
+
+    key: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFile:
+    """An object held in memory."""
+
+    source: Source
+    data: bytes
+    """As stored: possibly compressed, in any encoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that is not a row."""
+
+    record: int
+    """Its number among the records after the header, from 1. Blank lines are no records."""
+    line: int | None
+    """The physical line it begins on, from 1; None when cells with line breaks make that unknown."""
+    text: str
+    """Cut at `MAX_REJECT_BYTES`."""
+    reason: str
+
+
+class ReportColumn(NamedTuple):
+    """A column of the file, as the table has it."""
+
+    name: str
+    type: ColumnType
+    reason: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found in a file. Always: records == rows + rejected."""
+
+    records: int = 0
+    """After the header; blank lines are none."""
+    rows: int = 0
+    rejected: int = 0
+    rescued: int = 0
+    """Rows with at least one cell in `_rescued`."""
+    rejects: list[Reject] = field(default_factory=list)
+    """The first `MAX_REJECTS`."""
+    encoding: str = "utf-8"
+    compression: str = ""
+    """gzip, bzip2, xz, zstd; empty when the file is not compressed."""
+    delimiter: str = ","
+    quote: str = '"'
+    """Empty when quotes have no meaning in the file."""
+    escape: str = ""
+    """Empty unless backslashes escape."""
+    header_line: int = 1
+    """The physical line the header begins on, from 1; 0 when column names were generated."""
+    columns: list[ReportColumn] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one source."""
+
+    source: Source
+    table: pa.Table
+    """This file's columns in its own order, then `_rescued`; rows in file order."""
+    report: Report
+    columns: dict[str, ColumnType]
+    """This file's columns and the types they have in `table`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cooked:
+    """What became of a batch of small files: each is in exactly one of `parts`, `failures` and `too_large`."""
+
+    parts: list[Part]
+    """In the order of the files. Columns of one name have one type in all of them: that of `pins`."""
+    failures: dict[str, PermanentError]
+    """By key."""
+    too_large: list[str]
+    """Keys of compressed files that unpack to more than is cooked in memory: stream them."""
+    pins: Pins
+    """The pins handed in, with new columns and INTEGER columns that had to become BIGINT."""
