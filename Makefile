@@ -1,0 +1,85 @@
+# Needs git, make and Python 3.11 or newer (or uv, which brings its own). Everything is installed into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Searched in this order; `make PYTHON=/path/to/python3` decides otherwise.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+
+export LAKEDROP_SIM_SCHEDULES ?= 200
+export LAKEDROP_KILL_ROUNDS ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check format bench docs lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.project ## Create .venv from the lock file; again only when the lock changed
+
+demo: setup ## Show it: drop messy CSV files, query the tables, see the sweep repair
+	@$(BIN)/lakedrop demo
+
+run: setup ## Start the embedded service on ./lakedrop-home
+	@$(BIN)/lakedrop run
+
+test: setup ## Unit, contract, simulation and acceptance tests, under five minutes
+	$(BIN)/pytest tests/unit tests/contract tests/simulation tests/acceptance
+
+check: setup ## Lint, format and types; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Format, and repair what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Measure, and write docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+docs: setup ## Write the generated pages of docs/
+	$(BIN)/python docs/generate.py
+
+# The second lock starts from the first, so both name the same versions. `make lock UPGRADE=--upgrade` takes newer ones.
+COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-options
+GROUP = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
+
+lock: setup ## Write both lock files anew from pyproject.toml; takes some minutes
+	$(COMPILE) $(UPGRADE) --output-file requirements.lock pyproject.toml
+	cp requirements.lock requirements-dev.lock
+	$(BIN)/python -c '$(GROUP)' | $(COMPILE) --output-file requirements-dev.lock pyproject.toml -
+
+clean: ## Remove everything made here, .venv too; never lakedrop-home
+	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache lakedrop-demo
+	find consumer docs handlers tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv brings a Python where none fits; without it the machine's own has to.
+$(VENV)/.locked: requirements-dev.lock
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python '>=3.11' $(VENV) && \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes --only-binary :all: -r $<; \
+	elif [ -z "$(PYTHON)" ]; then \
+	  echo 'lakedrop needs Python 3.11 or newer, and finds none. Install it, then run make again:' >&2; \
+	  echo '  Debian 12, Ubuntu 24.04:  apt-get install python3 python3-venv' >&2; \
+	  echo '  Fedora, RHEL 9:           dnf install python3.12' >&2; \
+	  echo '  macOS:                    brew install python@3.13' >&2; \
+	  echo 'It stands elsewhere?        make setup PYTHON=/path/to/python3' >&2; \
+	  exit 69; \
+	elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "$(PYTHON) cannot create virtual environments. Install what is missing, then run make again:" >&2; \
+	  echo "  apt-get install python$$version-venv" >&2; \
+	  exit 69; \
+	else \
+	  echo "Installing into $(VENV); takes a minute or two" && \
+	  $(PYTHON) -m venv $(VENV) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: -r $<; \
+	fi
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.locked pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@touch $@
