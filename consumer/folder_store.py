@@ -1,47 +1,90 @@
-"""A store whose buckets are folders."""
+"""
+A store whose buckets are folders: the sub-folders of one folder, which may be links to folders elsewhere.
+
+`folder_walk` says what is a key, `folder_file` what is an ETag.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import io
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
-from handlers.contract import StoredObject
+from consumer.etag_cache import EtagCache, FileStamp
+from consumer.folder_file import (
+    SMALL_FILE,
+    UNREADABLE,
+    UNSTABLE,
+    ExactReader,
+    Unstable,
+    hash_file,
+    provisional_etag,
+)
+from consumer.folder_walk import FoundFile, find, is_listed, walk
+from consumer.store import NoSuchBucket
+from handlers.contract import StoredObject, TransientError
 
 T = TypeVar("T")
 
-
-class FileStamp(NamedTuple):
-    """What changes when a file does."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
-class EtagCache(Protocol):
-    """Remembers the ETags of files, so that unchanged ones are not read again. Losing it costs time only."""
-
-    async def get_many(self, bucket: str, keys: Sequence[str]) -> Mapping[str, tuple[FileStamp, str]]:
-        """Return stamp and ETag of those keys that are known."""
-        ...
-
-    async def put_many(self, bucket: str, etags: Mapping[str, tuple[FileStamp, str]]) -> None:
-        """Remember, replacing what was known."""
-        ...
+PAGE: Final = 1000
+"""Keys per look into the cache and per trip to the thread."""
+SETTLED_AFTER_NS: Final = 2_000_000_000
+"""A stamp says nothing about writes within one tick of the file system's clock: 10 ms at best, 2 s on FAT."""
+READ_BUFFER: Final = 1 << 20
+UNSTABLE_RETRY: Final = 1.0
+"""Seconds until a file that is being written is looked at again."""
 
 
 class RunBlocking(Protocol):
-    """Runs blocking code on a thread other than the event loop's."""
+    """Runs blocking code beside the event loop, on a thread that long reads do not hold up."""
 
     def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
         """Call the function there and return its result."""
         ...
 
 
+class FolderObject(StoredObject):
+    """One version of a file."""
+
+    __slots__ = ("_path", "_run", "_stamp")
+
+    def __init__(self, file: FoundFile, etag: str, run: RunBlocking) -> None:
+        super().__init__(file.key, etag, file.stamp.size, file.stamp.mtime_ns // 1_000_000)
+        self._path = file.path
+        self._stamp = file.stamp
+        self._run = run
+
+    async def open(self) -> BinaryIO:
+        """Open the file as a blocking stream that checks what it reads."""
+        return io.BufferedReader(self._reader(), READ_BUFFER)
+
+    async def read(self) -> bytes:
+        """Return the whole content."""
+        return self._content() if self.size <= SMALL_FILE else await self._run(self._content)
+
+    def _reader(self) -> ExactReader:
+        return ExactReader(self._path, self._stamp, self.etag)
+
+    def _content(self) -> bytes:
+        with self._reader() as reader:
+            return reader.readall()
+
+
 class FolderStore:
-    """A `Store` of the folders below `root`."""
+    """
+    A `Store` of the folders below `root`.
+
+    Args:
+        root: Folder whose sub-folders are the buckets.
+        cache: ETags of files that have not changed for a while.
+        clock: Epoch milliseconds.
+        run: Where large files are hashed and folders are listed.
+        report: Called once with bucket, path and reason for each file that somebody may miss in a listing.
+    """
 
     def __init__(
         self,
@@ -52,24 +95,155 @@ class FolderStore:
         run: RunBlocking,
         report: Callable[[str, str, str], None],
     ) -> None:
-        raise NotImplementedError
+        self._root = os.fsencode(root.absolute())
+        self._cache = cache
+        self._clock = clock
+        self._run = run
+        self._report = report
+        self._reported: set[bytes] = set()
 
     async def head(self, bucket: str, key: str) -> StoredObject | None:
-        """Return the current version of one file."""
-        raise NotImplementedError
+        """
+        Return the current version of one file.
 
-    def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncIterator[StoredObject]:
-        """Yield the files below a prefix in byte order of their keys."""
-        raise NotImplementedError
+        Raises:
+            NoSuchBucket: The folder is missing, which is not the same as empty: a disk may not be mounted.
+            TransientError: The file is being written, or the system did not let us look.
+        """
+        file = find(self._path(bucket), key)
+        if file is None:
+            self._existing(bucket)
+            return None
+        # A small file is hashed in less time than the cache needs to answer.
+        found = _hash(file) if file.stamp.size <= SMALL_FILE else await self._cached_or_hashed(bucket, file)
+        if isinstance(found, Unstable):
+            raise TransientError(f"{bucket}/{key} is being written", retry_after=UNSTABLE_RETRY) from found
+        return self._object(file, found)
+
+    async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncIterator[StoredObject]:
+        """
+        Yield the files below a prefix in byte order of their keys.
+
+        A file that is being written is listed under a provisional ETag (`folder_file.UNSTABLE`): it is there, and what
+        it will be is not known yet.
+
+        Raises:
+            NoSuchBucket: The folder is missing.
+            TransientError: A folder cannot be read.
+        """
+        files = walk(self._existing(bucket), prefix, start_after, partial(self._report_once, bucket))
+        while page := await self._run(_take, files):
+            known = await self._known(bucket, page)
+            small = [file for file in page if file.key not in known and file.stamp.size <= SMALL_FILE]
+            hashed = await self._run(_hash_all, small) if small else {}
+            await self._remember(bucket, hashed)
+            for file in page:
+                found = known.get(file.key) or hashed.get(file.key) or await self._hashed(bucket, file)
+                item = self._object(file, found)
+                if item is not None:
+                    yield item
 
     async def buckets(self) -> Sequence[str]:
-        """Return the names of the folders."""
-        raise NotImplementedError
+        """Return the names of the folders, in byte order."""
+        try:
+            with os.scandir(self._root) as entries:
+                names = sorted(entry.name for entry in entries if is_listed(entry.name) and entry.is_dir())
+        except FileNotFoundError:
+            return []
+        return [name.decode() for name in names if _is_text(name)]
 
     async def ping(self) -> None:
-        """Raise when the folder of the buckets is missing."""
-        raise NotImplementedError
+        """
+        Look at the folder of the buckets.
+
+        Raises:
+            TransientError: It is missing or cannot be read.
+        """
+        try:
+            os.scandir(self._root).close()
+        except OSError as error:
+            raise TransientError(f"{os.fsdecode(self._root)}: {error.strerror}: make it a folder of buckets") from error
 
     async def aclose(self) -> None:
-        """Do nothing: no file stays open."""
-        raise NotImplementedError
+        """Do nothing: only objects under way hold files, and whoever opened them closes them."""
+
+    def _path(self, bucket: str) -> bytes:
+        name = bucket.encode(errors="surrogatepass")
+        if not is_listed(name):
+            raise NoSuchBucket(f"{bucket!r} cannot be a bucket: its name must not be hidden, a path or an upload's")
+        return self._root + b"/" + name
+
+    def _existing(self, bucket: str) -> bytes:
+        path = self._path(bucket)
+        if not os.path.isdir(path):  # noqa: PTH112 (pathlib has no bytes)
+            raise NoSuchBucket(f"no bucket `{bucket}`: create the folder {os.fsdecode(path)}")
+        return path
+
+    def _object(self, file: FoundFile, found: Found) -> FolderObject | None:
+        match found:
+            case FileNotFoundError() | NotADirectoryError():
+                return None
+            case Unstable():
+                return FolderObject(file, provisional_etag(UNSTABLE, file.stamp), self._run)
+            case OSError():
+                return FolderObject(file, provisional_etag(UNREADABLE, file.stamp), self._run)
+            case stamp, etag:
+                return FolderObject(file._replace(stamp=stamp), etag, self._run)
+
+    async def _known(self, bucket: str, files: Sequence[FoundFile]) -> dict[str, Etag]:
+        """Return what the cache knows about these very versions."""
+        entries = await self._cache.get_many(bucket, [file.key for file in files])
+        return {file.key: entries[file.key] for file in files if entries.get(file.key, _NOTHING)[0] == file.stamp}
+
+    async def _cached_or_hashed(self, bucket: str, file: FoundFile) -> Found:
+        return (await self._known(bucket, [file])).get(file.key) or await self._hashed(bucket, file)
+
+    async def _hashed(self, bucket: str, file: FoundFile) -> Found:
+        found = await self._run(_hash, file)
+        await self._remember(bucket, {file.key: found})
+        return found
+
+    async def _remember(self, bucket: str, found: Mapping[str, Found]) -> None:
+        settled_before = self._clock() * 1_000_000 - SETTLED_AFTER_NS
+        etags = {
+            key: entry
+            for key, entry in found.items()
+            if isinstance(entry, tuple) and max(entry[0].mtime_ns, entry[0].ctime_ns) <= settled_before
+        }
+        if etags:
+            await self._cache.put_many(bucket, etags)
+
+    def _report_once(self, bucket: str, path: bytes, reason: str) -> None:
+        if path not in self._reported:
+            self._reported.add(path)
+            self._report(bucket, path.decode(errors="backslashreplace"), reason)
+
+
+Etag = tuple[FileStamp, str]
+Found = Etag | Unstable | OSError
+"""What hashing a file came to."""
+
+_NOTHING: Final = (None, "")
+
+
+def _take(files: Iterator[FoundFile]) -> Sequence[FoundFile]:
+    return list(islice(files, PAGE))
+
+
+def _hash(file: FoundFile) -> Found:
+    try:
+        return hash_file(file.path)
+    except (Unstable, OSError) as error:
+        return error
+
+
+def _hash_all(files: Sequence[FoundFile]) -> dict[str, Found]:
+    return {file.key: _hash(file) for file in files}
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

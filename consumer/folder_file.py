@@ -1,0 +1,144 @@
+"""
+Content of one file: its ETag, and reading exactly that content. Blocking.
+
+The ETag is the XXH3-128 of the bytes in hexadecimal: nearly free, and the same bytes copied again are "unchanged".
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any, Final
+
+from xxhash import xxh3_128
+
+from consumer.etag_cache import FileStamp
+from handlers.contract import ObjectChanged, ObjectGone, PermanentError, TransientError
+
+SMALL_FILE: Final = 256 << 10
+"""Bytes that are read on the event loop: some 60 microseconds, less than the way to a thread and back."""
+_BLOCK: Final = 1 << 20
+
+UNSTABLE: Final = "unstable-"
+"""Begins the ETag of a listed file that was being written; a read under it ends in ObjectChanged."""
+UNREADABLE: Final = "unreadable-"
+"""Begins the ETag of a file this user may not read; changes when the permission does."""
+
+
+class Unstable(Exception):
+    """The file was written to while it was hashed, twice."""
+
+
+def hash_file(path: bytes) -> tuple[FileStamp, str]:
+    """
+    Return stamp and ETag of a file.
+
+    Raises:
+        Unstable: It is being written.
+        OSError: It cannot be read.
+    """
+    for _ in range(2):
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (pathlib has no bytes)
+            before = FileStamp.of(os.fstat(file.fileno()))
+            digest = xxh3_128()
+            if before.size <= SMALL_FILE:
+                digest.update(file.readall())
+            else:
+                _update_from(file, digest)
+            if FileStamp.of(os.fstat(file.fileno())) == before:
+                return before, digest.hexdigest()
+    raise Unstable
+
+
+def provisional_etag(prefix: str, stamp: FileStamp) -> str:
+    """Name a version whose content is not known."""
+    return prefix + xxh3_128(repr(tuple(stamp)).encode()).hexdigest()
+
+
+class ExactReader(io.RawIOBase):
+    """
+    Reads a file whose stamp and ETag are known.
+
+    The file must have the stamp when it is opened and still when its last byte was read, and what was read must have
+    the ETag: neither alone notices every writer. Not seekable.
+
+    Raises:
+        ObjectGone: The file was deleted.
+        ObjectChanged: The file has other content.
+        PermanentError: This user may not read it.
+        TransientError: The disk failed.
+    """
+
+    def __init__(self, path: bytes, stamp: FileStamp, etag: str) -> None:
+        self._path = path
+        self._stamp = stamp
+        self._etag = etag
+        self._digest = xxh3_128()
+        self._unread = stamp.size
+        self._verified = False
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 (pathlib has no bytes; closed by close)
+        except OSError as error:
+            raise self._translated(error) from error
+        if FileStamp.of(os.fstat(self._file.fileno())) != stamp:
+            self.close()
+            raise self._changed()
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill the buffer as far as one read of the system goes; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        if not view:
+            return 0
+        try:
+            count = self._file.readinto(view) or 0
+        except OSError as error:
+            raise self._translated(error) from error
+        self._account(view[:count])
+        return count
+
+    def readall(self) -> bytes:
+        """Return all that is left."""
+        try:
+            content = self._file.readall()
+        except OSError as error:
+            raise self._translated(error) from error
+        self._account(content)
+        return content
+
+    def close(self) -> None:
+        """Close the file."""
+        if "_file" in self.__dict__:
+            self._file.close()
+        super().close()
+
+    def _account(self, content: bytes | memoryview) -> None:
+        self._digest.update(content)
+        self._unread -= len(content)
+        if not self._verified and (not content or self._unread <= 0):
+            self._verified = True
+            if FileStamp.of(os.fstat(self._file.fileno())) != self._stamp or self._digest.hexdigest() != self._etag:
+                raise self._changed()
+
+    def _changed(self) -> ObjectChanged:
+        name = os.fsdecode(self._path)
+        if os.path.lexists(self._path):
+            return ObjectChanged(f"{name} was changed while it was being read")
+        return ObjectGone(f"{name} was deleted while it was being read")
+
+    def _translated(self, error: OSError) -> Exception:
+        name = os.fsdecode(self._path)
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return ObjectGone(f"{name} was deleted before it was read")
+        if isinstance(error, PermissionError):
+            return PermanentError(f"{name}: {error.strerror}: let the user of this service read it")
+        return TransientError(f"{name}: {error.strerror or error}")
+
+
+def _update_from(file: io.FileIO, digest: xxh3_128) -> None:
+    block = memoryview(bytearray(_BLOCK))
+    while count := file.readinto(block):
+        digest.update(block[:count])
