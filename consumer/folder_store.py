@@ -104,15 +104,13 @@ class FolderStore:
 
     async def head(self, bucket: str, key: str) -> StoredObject | None:
         """
-        Return the current version of one file.
+        Return the current version of one file; None also when there is no such bucket, as S3 answers.
 
         Raises:
-            NoSuchBucket: The folder is missing, which is not the same as empty: a disk may not be mounted.
             TransientError: The file is being written, or the system did not let us look.
         """
-        file = find(self._path(bucket), key)
+        file = find(self._path(bucket), key) if is_bucket_name(bucket) else None
         if file is None:
-            self._existing(bucket)
             return None
         # A small file is hashed in less time than the cache needs to answer.
         found = _hash(file) if file.stamp.size <= SMALL_FILE else await self._cached_or_hashed(bucket, file)
@@ -147,10 +145,10 @@ class FolderStore:
         """Return the names of the folders, in byte order."""
         try:
             with os.scandir(self._root) as entries:
-                names = sorted(entry.name for entry in entries if is_listed(entry.name) and entry.is_dir())
+                folders = [os.fsdecode(entry.name) for entry in entries if entry.is_dir()]
         except FileNotFoundError:
             return []
-        return [name.decode() for name in names if _is_text(name)]
+        return sorted(filter(is_bucket_name, folders), key=str.encode)
 
     async def ping(self) -> None:
         """
@@ -168,12 +166,11 @@ class FolderStore:
         """Do nothing: only objects under way hold files, and whoever opened them closes them."""
 
     def _path(self, bucket: str) -> bytes:
-        name = bucket.encode(errors="surrogatepass")
-        if not is_listed(name):
-            raise NoSuchBucket(f"{bucket!r} cannot be a bucket: its name must not be hidden, a path or an upload's")
-        return self._root + b"/" + name
+        return self._root + b"/" + bucket.encode()
 
     def _existing(self, bucket: str) -> bytes:
+        if not is_bucket_name(bucket):
+            raise NoSuchBucket(f"{bucket!r} cannot be a bucket: its name must not be hidden, a path or an upload's")
         path = self._path(bucket)
         if not os.path.isdir(path):  # noqa: PTH112 (pathlib has no bytes)
             raise NoSuchBucket(f"no bucket `{bucket}`: create the folder {os.fsdecode(path)}")
@@ -226,6 +223,14 @@ Found = Etag | Unstable | OSError
 _NOTHING: Final = (None, "")
 
 
+def is_bucket_name(name: str) -> bool:
+    """Say whether a bucket can have this name: a folder's that counts, in UTF-8."""
+    try:
+        return is_listed(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _take(files: Iterator[FoundFile]) -> Sequence[FoundFile]:
     return list(islice(files, PAGE))
 
@@ -239,11 +244,3 @@ def _hash(file: FoundFile) -> Found:
 
 def _hash_all(files: Sequence[FoundFile]) -> dict[str, Found]:
     return {file.key: _hash(file) for file in files}
-
-
-def _is_text(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

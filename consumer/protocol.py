@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from consumer.workitem import UnitKey
 from handlers.contract import ABSENT, Receipt
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """Result of the last look at a unit. Being worked on is no status: a row is held while its lease runs."""
 
     PENDING = "pending"

@@ -76,6 +76,11 @@ class Router:
                 return route
         return None
 
+    def covering(self, bucket: str, unit: str, handler: str) -> Route | None:
+        """Return the handler's route with the longest prefix that a unit of several objects lies below."""
+        candidates = (route for route, _ in self._by_bucket.get(bucket, ()))
+        return next((route for route in candidates if route.handler == handler and unit.startswith(route.prefix)), None)
+
     def named(self, name: str) -> Route | None:
         """Return the route a hint names; None when the configuration no longer has it."""
         return self._by_name.get(name)

@@ -36,7 +36,8 @@ class RouteSettings(BaseModel):
     bucket: str = Field(min_length=1, description="Bucket whose objects this route takes.")
     prefix: str = Field("", description="Keys must begin with this; empty takes the whole bucket.")
     match: tuple[str, ...] | None = Field(
-        None, description="Globs on the rest of the key after `prefix`; unset takes the handler's own (CSV: text files)."
+        None,
+        description="Globs on the rest of the key after `prefix`; unset takes the handler's own (CSV: text files).",
     )
     handler: str = Field("csv_to_iceberg", description="Handler that takes the objects.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the handler for this route.")
@@ -52,15 +53,21 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LAKEDROP_", extra="forbid", frozen=True)
 
-    home: Path = Field(DEFAULT_HOME, description="Folder that holds `lakedrop.toml`, buckets, ledger, catalog, warehouse.")
+    home: Path = Field(
+        DEFAULT_HOME, description="Folder that holds `lakedrop.toml`, buckets, ledger, catalog, warehouse."
+    )
     routes: tuple[RouteSettings, ...] = Field(
         default_factory=default_routes,
-        description="Routes, longest prefix first, then in file order. Without any: CSV files of the bucket `csv-uploads`.",
+        description="Routes; the longest prefix wins, then file order. Without any: text files of bucket `csv-uploads`.",
     )
     lease_seconds: float = Field(30.0, gt=0, description="How long a claim holds without a heartbeat.")
-    heartbeat_seconds: float = Field(10.0, gt=0, description="How often held claims are extended; below `lease_seconds`.")
+    heartbeat_seconds: float = Field(
+        10.0, gt=0, description="How often held claims are extended; below `lease_seconds`."
+    )
     grace_seconds: float = Field(
-        300.0, gt=0, description="How long a write of an earlier holder is believed possible at sinks without compare-and-swap."
+        300.0,
+        gt=0,
+        description="How long a write of an earlier holder is believed possible at sinks without compare-and-swap.",
     )
     waker_seconds: float = Field(2.0, gt=0, description="How often due retries and expired leases are looked for.")
     sweep_seconds: float = Field(300.0, gt=0, description="How often buckets are compared with the ledger.")
@@ -70,20 +77,29 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(30.0, ge=0, description="How long a stopping service waits for work under way.")
     max_vanish_units: int = Field(
-        100, ge=0, description="A sweep that finds more units vanished than this and than `max_vanish_share` withholds them."
+        100,
+        ge=0,
+        description="A sweep that finds more units vanished than this and than `max_vanish_share` withholds them.",
     )
     max_vanish_share: float = Field(0.05, ge=0, le=1, description="See `max_vanish_units`; share of the known units.")
     history_days: float = Field(90.0, gt=0, description="How long the timeline of a unit is kept.")
     max_commit_latency: float = Field(
-        1.0, gt=0, description="Seconds a table's commit window stays open; under load a table gets one commit per window."
+        1.0,
+        gt=0,
+        description="Seconds a table's commit window stays open; under load a table gets one commit per window.",
     )
     max_files_per_commit: int = Field(2000, ge=1, description="A commit window closes early at this many files.")
     small_file_bytes: int = Field(
-        1 << 20, ge=0, description="CSV files up to this size are ingested together, larger ones are streamed one by one."
+        1 << 20,
+        ge=0,
+        description="CSV files up to this size are ingested together, larger ones are streamed one by one.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="`console` for people, `json` for machines; `auto` looks whether standard error is a terminal."
+        "auto",
+        description="`console` for people, `json` for machines; `auto` looks whether standard error is a terminal.",
     )
 
     @classmethod
@@ -99,7 +115,7 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         given = {**env_settings(), **init_settings()}
         home = Path(given.get("home") or DEFAULT_HOME)
-        return init_settings, env_settings, InitSettingsSource(settings_cls, read_toml(home / CONFIG_FILE))
+        return init_settings, env_settings, InitSettingsSource(settings_cls, dict(read_toml(home / CONFIG_FILE)))
 
     @property
     def buckets(self) -> Path:
@@ -136,7 +152,9 @@ def load_settings(home: Path | None = None) -> Settings:
         raise ConfigurationError([_fault(fault) for fault in error.errors()]) from error
     if settings.heartbeat_seconds >= settings.lease_seconds:
         raise ConfigurationError(
-            [f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds = {settings.lease_seconds:g}"]
+            [
+                f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds = {settings.lease_seconds:g}"
+            ]
         )
     return settings
 

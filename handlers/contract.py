@@ -253,8 +253,8 @@ class Handler(Protocol):
         """Yield (bucket, unit, what the sink holds or why not), after fencing off commits already under way."""
         ...
 
-    async def record(self, outcomes: Sequence[Outcome], *, again: bool) -> None:
-        """Append to the sink's own records; `again` when an earlier try may have done so already."""
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Append to the sink's own records those outcomes that they do not have yet."""
         ...
 
     async def ping(self) -> None:

@@ -1,0 +1,373 @@
+"""
+The ledger: one row per unit, and the statements of the worker protocol on it.
+
+Calls made in one turn of the event loop run as one transaction on the ledger's thread; while it runs, the next group
+gathers. `Ledger.read` and `Ledger.write` serve the views in `ledger_views`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from consumer import ledger_statements as statements
+from consumer.ledger_schema import KEY, history, migrate
+from consumer.protocol import Row, Settlement, Status
+from consumer.workitem import UnitKey
+from handlers.contract import Receipt
+
+T = TypeVar("T")
+Run = Callable[..., Awaitable[Any]]
+
+GROUP = 1000
+"""Most statements of one kind in one transaction, which bounds how long other writers wait."""
+
+BUSY_TIMEOUT_MS = 30_000
+"""How long a statement waits for another process's transaction on the same home."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One grouped statement that waits for its transaction."""
+
+    kind: str
+    key: UnitKey
+    arguments: dict[str, Any]
+    future: asyncio.Future[Any]
+    history: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(slots=True)
+class _Group:
+    """The calls of one transaction, by kind."""
+
+    calls: dict[str, list[_Call]] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[_Call]:
+        return self.calls.get(kind, [])
+
+
+def receipt_json(receipt: Receipt) -> dict[str, Any]:
+    """Return the receipt as the ledger stores it."""
+    return {
+        "fingerprint": receipt.fingerprint,
+        "handler_version": receipt.handler_version,
+        "target": receipt.target,
+        "counts": dict(receipt.counts),
+        "detail": dict(receipt.detail),
+    }
+
+
+def receipt_of(stored: dict[str, Any] | None) -> Receipt | None:
+    """Return the receipt that `receipt_json` wrote."""
+    return None if stored is None else Receipt(**stored)
+
+
+def row_of(mapping: sa.RowMapping, now: int, *, grace_ms: int = 0) -> Row:
+    """Return a row of `units` as the protocol sees it."""
+    return Row(
+        key=UnitKey(mapping["handler"], mapping["bucket"], mapping["unit"]),
+        status=Status(mapping["status"]),
+        applied_etag=mapping["applied_etag"],
+        receipt=receipt_of(mapping["receipt"]),
+        observed_etag=mapping["observed_etag"],
+        open=mapping["open"],
+        attempts=mapping["attempts"],
+        dirty=mapping["dirty"],
+        force=mapping["force"],
+        lease_token=mapping["lease_token"],
+        lease_until=mapping["lease_until"],
+        wake_at=mapping["wake_at"],
+        suspect_until=mapping["suspect_until"],
+        error_class=mapping["error_class"],
+        error=mapping["error"],
+        size=mapping["size"],
+        modified=mapping["modified"],
+        handler_version=mapping["handler_version"],
+        updated_at=mapping["updated_at"],
+        db_now=now,
+        took_over=grace_ms > 0 and mapping["suspect_until"] == now + grace_ms,
+    )
+
+
+class Ledger:
+    """
+    The protocol's statements on SQLite, grouped.
+
+    Args:
+        engine: Made by `sqlite_engine`.
+        run: Runs a blocking function on the ledger's thread: `await run(function, *arguments)`.
+        clock: Epoch milliseconds.
+        new_id: A random UUID; every claim gets its own.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        run: Run,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        lease_ms: int = 30_000,
+        grace_ms: int = 300_000,
+    ) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.new_id = new_id
+        self.lease_ms = lease_ms
+        self._grace_ms = grace_ms
+        self._run = run
+        self._created_at = 0
+        self._group = _Group()
+        self._flusher: asyncio.Task[None] | None = None
+        self._claim = statements.claim(engine.dialect.name, lease_ms, grace_ms)
+        self._settle = statements.settle(lease_ms, grace_ms)
+
+    async def open(self) -> None:
+        """Create or migrate the tables."""
+        self._created_at = await self.write(lambda connection: migrate(connection, self.clock()))
+
+    async def aclose(self) -> None:
+        """Finish the statements under way and close the file."""
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+        await self._run(self.engine.dispose)
+
+    # The protocol
+
+    async def claim(self, key: UnitKey, *, replay: bool = False) -> Row | None:
+        """
+        CLAIM, after REPLAY when a person asked for it.
+
+        Returns:
+            The row, held under `lease_token`; None when somebody else holds it: it is dirty now, and the hint is done.
+        """
+        now = self.clock()
+        within_grace = now < self._created_at + self._grace_ms
+        values = {
+            **key._asdict(),
+            "status": Status.PENDING.value,
+            "open": True,
+            "attempts": 0,
+            "dirty": False,
+            "force": False,
+            "lease_token": self.new_id(),
+            "lease_until": now + self.lease_ms,
+            "suspect_until": now + self._grace_ms if within_grace else None,
+            "created_at": now,
+            "updated_at": now,
+        }
+        row: Row | None = await self._call("replay+claim" if replay else "claim", key, values)
+        return row
+
+    async def begin(self, key: UnitKey, token: str, head: str, attempt: int) -> int | None:
+        """BEGIN; returns the attempts counted, None when the claim is lost."""
+        attempts: int | None = await self._call("begin", key, {"token": token, "head": head, "attempt": attempt})
+        return attempts
+
+    async def settle(self, settlement: Settlement) -> Row | None:
+        """
+        SETTLE.
+
+        Returns:
+            The row: with `lease_token` set a hint came meanwhile, the claim goes on and looks again. None: the claim
+            was lost, nothing was written.
+        """
+        receipt = settlement.receipt
+        arguments = {
+            "token": settlement.token,
+            "new_status": settlement.status.value,
+            "new_error_class": settlement.error_class,
+            "new_error": settlement.error,
+            "new_attempts": settlement.attempts,
+            "looked": settlement.head is not None,
+            "new_observed_etag": settlement.head,
+            "new_size": settlement.size,
+            "new_modified": settlement.modified,
+            "committed": receipt is not None,
+            "new_applied_etag": None if receipt is None else receipt.fingerprint,
+            "new_receipt": None if receipt is None else receipt_json(receipt),
+            "new_handler_version": None if receipt is None else receipt.handler_version,
+            "stop": settlement.stop,
+            "wake": settlement.wake_at,
+            "suspect": settlement.suspect,
+        }
+        row: Row | None = await self._call("settle", settlement.key, arguments, settlement.history)
+        return row
+
+    async def heartbeat(self, tokens: Collection[str]) -> set[str]:
+        """HEARTBEAT; returns the tokens that still hold their row."""
+
+        def beat(connection: sa.Connection) -> set[str]:
+            until = self.clock() + self.lease_ms
+            return set(connection.scalars(statements.heartbeat, {"tokens": list(tokens), "until": until}))
+
+        return await self.write(beat) if tokens else set()
+
+    async def alive(self, tokens: Collection[str]) -> set[str]:
+        """CHECK; returns the tokens that still hold their row."""
+        if not tokens:
+            return set()
+        return await self.read(lambda connection: set(connection.scalars(statements.check, {"tokens": list(tokens)})))
+
+    async def wake(self, most: int) -> list[tuple[UnitKey, bool]]:
+        """WAKER: units whose deadline has passed, and whether a person forced them; not given again for a minute."""
+
+        def due(connection: sa.Connection) -> list[tuple[UnitKey, bool]]:
+            rows = connection.execute(statements.wake, {"now": self.clock(), "most": most})
+            return [(UnitKey(*row[:3]), row.force) for row in rows]
+
+        return await self.write(due)
+
+    # Transactions
+
+    async def read(self, function: Callable[[sa.Connection], T]) -> T:
+        """Run a function in a read transaction on the ledger's thread."""
+        result: T = await self._run(self._transact, function, False)
+        return result
+
+    async def write(self, function: Callable[[sa.Connection], T]) -> T:
+        """Run a function in a write transaction on the ledger's thread."""
+        result: T = await self._run(self._transact, function, True)
+        return result
+
+    def _transact(self, function: Callable[[sa.Connection], T], writes: bool) -> T:
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(writes=writes)  # noqa: PLW2901 (it is the same connection)
+            with connection.begin():
+                return function(connection)
+
+    # Groups
+
+    def _call(
+        self, kind: str, key: UnitKey, arguments: dict[str, Any], entries: Sequence[Any] = ()
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._group.calls.setdefault(kind, []).append(_Call(kind, key, arguments, future, entries))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush(), name="ledger")
+        return future
+
+    async def _flush(self) -> None:
+        try:
+            while self._group.calls:
+                group = self._take()
+                calls = [call for kind in group.calls.values() for call in kind]
+                try:
+                    results = await self.write(partial(self._execute, group))
+                except BaseException as error:
+                    for call in calls:
+                        if not call.future.done():
+                            call.future.set_exception(error)
+                    if not isinstance(error, Exception):
+                        raise
+                    continue
+                for call in calls:
+                    if not call.future.done():
+                        call.future.set_result(results[id(call)])
+        finally:
+            self._flusher = None
+
+    def _take(self) -> _Group:
+        """Take at most `GROUP` calls of each kind."""
+        waiting = self._group.calls
+        group = _Group({kind: calls[:GROUP] for kind, calls in waiting.items()})
+        self._group = _Group({kind: calls[GROUP:] for kind, calls in waiting.items() if len(calls) > GROUP})
+        return group
+
+    def _execute(self, group: _Group, connection: sa.Connection) -> dict[int, Any]:
+        """
+        Run a group, rows in key order (PostgreSQL would deadlock otherwise); what SETTLE frees, CLAIM may take.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: Nothing of the group happened.
+        """
+        now = self.clock()
+        results: dict[int, Any] = {}
+        self._execute_updates(connection, group.of("settle"), self._settle, now)
+        entries = [entry for call in group.of("settle") for entry in call.history]
+        self._execute_updates(connection, group.of("begin"), statements.begin, now)
+        after = self._rows_after(connection, group.of("settle") + group.of("begin"))
+        for call in group.of("settle"):
+            row = after.get(call.key)
+            hit = row is not None and row["settled_token"] == call.arguments["token"]
+            results[id(call)] = row_of(row, now) if hit and row is not None else None
+            if not hit:
+                late = {id(entry) for entry in call.history}
+                entries = [entry for entry in entries if id(entry) not in late]
+        for call in group.of("begin"):
+            row = after.get(call.key)
+            hit = row is not None and row["lease_token"] == call.arguments["token"]
+            results[id(call)] = row["attempts"] if hit and row is not None else None
+        if entries:
+            connection.execute(sa.insert(history), entries)
+        results.update(self._execute_claims(connection, group.of("claim") + group.of("replay+claim"), now))
+        return results
+
+    def _execute_updates(self, connection: sa.Connection, calls: Sequence[_Call], statement: Any, now: int) -> None:
+        if calls:
+            ordered = sorted(calls, key=lambda call: call.key)
+            connection.execute(statement, [{**_pk(call.key), **call.arguments, "now": now} for call in ordered])
+
+    def _rows_after(self, connection: sa.Connection, calls: Sequence[_Call]) -> dict[UnitKey, sa.RowMapping]:
+        if not calls:
+            return {}
+        keys = sorted({tuple(call.key) for call in calls})
+        rows = connection.execute(statements.rows_of, {"keys": keys}).mappings()
+        return {UnitKey(*(row[name] for name in KEY)): row for row in rows}
+
+    def _execute_claims(self, connection: sa.Connection, calls: Sequence[_Call], now: int) -> dict[int, Any]:
+        """Claim each row once; its further hints of the group are done with it."""
+        results: dict[int, Any] = {id(call): None for call in calls}
+        replays = sorted({call.key for call in calls if call.kind == "replay+claim"})
+        if replays:
+            connection.execute(statements.replay, [{**_pk(key), "now": now} for key in replays])
+        first: dict[UnitKey, _Call] = {}
+        for call in calls:
+            first.setdefault(call.key, call)
+        if not first:
+            return results
+        values = [first[key].arguments | {"updated_at": now} for key in sorted(first)]
+        for row in connection.execute(self._claim, values).mappings():
+            call = first[UnitKey(*(row[name] for name in KEY))]
+            if row["lease_token"] == call.arguments["lease_token"]:
+                results[id(call)] = row_of(row, now, grace_ms=self._grace_ms)
+        return results
+
+
+def _pk(key: UnitKey) -> dict[str, str]:
+    return {f"pk_{name}": value for name, value in zip(KEY, key, strict=True)}
+
+
+def sqlite_engine(path: Path | None) -> sa.Engine:
+    """
+    Open a ledger file; None keeps it in memory.
+
+    Every commit reaches the disk (`synchronous=FULL`): a SETTLE lost to a power cut after the object changed and
+    changed back would leave a row that trusts a sink which holds the version between.
+    """
+    engine = sa.create_engine(
+        "sqlite://" if path is None else f"sqlite:///{path}",
+        poolclass=sa.StaticPool,
+        connect_args={"check_same_thread": False},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY"):
+            dbapi_connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # A transaction that reads first and writes later is refused while another process writes; take the lock first.
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

@@ -1,0 +1,335 @@
+"""What sweep, replay, recorder, schedule, store and people read from the ledger and keep in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from consumer import ledger_statements as statements
+from consumer.etag_cache import FileStamp
+from consumer.ledger import Ledger, receipt_json, receipt_of, row_of
+from consumer.ledger_schema import folder_etags, history, leases, sweeps, units
+from consumer.protocol import Row, Status
+from consumer.workitem import UnitKey
+from handlers.contract import ABSENT, Failure, Outcome, Receipt
+
+PAGE = 10_000
+"""Rows of one short read transaction; a long read cursor would keep SQLite's log from being folded in."""
+
+LOOKUP = 500
+"""Keys of one look-up."""
+
+
+class Seen(NamedTuple):
+    """What a sweep needs to know of a row."""
+
+    unit: str
+    status: str
+    observed_etag: str | None
+    held: bool
+    wake_at: int | None
+
+
+class Entry(NamedTuple):
+    """One line of a unit's timeline."""
+
+    at: int
+    event: str
+    token: str | None
+    etag: str | None
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which rows a person means; None leaves a condition out."""
+
+    prefix: str = ""
+    since: int | None = None
+    """Epoch milliseconds: object modified, or row touched, at or after."""
+    status: str | None = None
+    error_class: str | None = None
+    other_version_than: str | None = None
+    """Rows whose sink content was written by another handler version."""
+
+
+class Units:
+    """Rows of units, for sweeps, replays and people."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def find(self, bucket: str, unit: str) -> list[Row]:
+        """Return the rows of a unit, one per handler."""
+        query = sa.select(units).where(units.c.bucket == bucket, units.c.unit == unit).order_by(units.c.handler)
+        return await self._ledger.read(lambda connection: self._rows(connection, query))
+
+    async def between(self, handler: str, bucket: str, after: str, upto: str | None) -> AsyncIterator[Seen]:
+        """Yield the rows with `after` < unit <= `upto` (None: to the end) in byte order, in short transactions."""
+        columns = (
+            units.c.unit,
+            units.c.status,
+            units.c.observed_etag,
+            units.c.lease_token.is_not(None).label("held"),
+            units.c.wake_at,
+        )
+        query = sa.select(*columns).where(units.c.handler == handler, units.c.bucket == bucket, units.c.unit > after)
+        if upto is not None:
+            query = query.where(units.c.unit <= upto)
+        async for row in self._pages(query, ""):
+            yield Seen(*row.tuple())
+
+    async def select(self, handler: str, bucket: str, selection: Selection) -> AsyncIterator[Row]:
+        """Yield the rows a person means, in byte order."""
+        query = sa.select(units).where(units.c.handler == handler, units.c.bucket == bucket)
+        if selection.since is not None:
+            query = query.where(sa.func.coalesce(units.c.modified, units.c.updated_at) >= selection.since)
+        if selection.status is not None:
+            query = query.where(units.c.status == selection.status)
+        if selection.error_class is not None:
+            query = query.where(units.c.error_class == selection.error_class)
+        if selection.other_version_than is not None:
+            query = query.where(units.c.handler_version.is_distinct_from(selection.other_version_than))
+        now = self._ledger.clock()
+        async for row in self._pages(query, selection.prefix):
+            yield row_of(row._mapping, now)  # noqa: SLF001 (SQLAlchemy's public name for it)
+
+    async def _pages(self, query: sa.Select[Any], prefix: str) -> AsyncIterator[sa.Row[Any]]:
+        if prefix:
+            query = query.where(units.c.unit >= prefix, sa.func.substr(units.c.unit, 1, len(prefix)) == prefix)
+        query = query.order_by(units.c.unit).limit(PAGE)
+        page = query
+        while True:
+            rows = await self._ledger.read(_fetch(page))
+            for row in rows:
+                yield row
+            if len(rows) < PAGE:
+                return
+            page = query.where(units.c.unit > rows[-1].unit)
+
+    async def counts(self) -> list[tuple[str, str, str, int]]:
+        """Return (handler, bucket, state, number); the states are the statuses and "gone"."""
+        state = sa.case(
+            (sa.and_(units.c.status == Status.DONE.value, units.c.observed_etag == ABSENT), "gone"),
+            else_=units.c.status,
+        )
+        query = sa.select(units.c.handler, units.c.bucket, state, sa.func.count()).group_by(
+            units.c.handler, units.c.bucket, state
+        )
+        rows = await self._ledger.read(lambda connection: list(connection.execute(query)))
+        return sorted((row[0], row[1], row[2], row[3]) for row in rows)
+
+    async def failures(self, most: int = 20) -> list[Row]:
+        """Return the newest failed rows."""
+        query = sa.select(units).where(units.c.status == Status.FAILED.value).order_by(units.c.updated_at.desc())
+        return await self._ledger.read(lambda connection: self._rows(connection, query.limit(most)))
+
+    async def error_classes(self) -> dict[str, int]:
+        """Return how many units are failed now, by error class."""
+        query = (
+            sa.select(units.c.error_class, sa.func.count())
+            .where(units.c.status == Status.FAILED.value)
+            .group_by(units.c.error_class)
+        )
+        rows = await self._ledger.read(lambda connection: list(connection.execute(query)))
+        return {row[0] or "": row[1] for row in sorted(rows, key=lambda row: row[0] or "")}
+
+    async def unsettled(self, most: int = 1000) -> list[Row]:
+        """Return rows that are held or have a deadline, the earliest deadline first."""
+        waiting = sa.or_(units.c.lease_token.is_not(None), units.c.wake_at.is_not(None))
+        deadline = sa.func.coalesce(units.c.lease_until, units.c.wake_at)
+        query = sa.select(units).where(waiting).order_by(deadline).limit(most)
+        return await self._ledger.read(lambda connection: self._rows(connection, query))
+
+    async def rebuild(self, found: Sequence[tuple[UnitKey, Receipt | None, Failure | None]]) -> int:
+        """
+        REBUILD: insert rows for what a sink says it holds; rows that are there stay as they are.
+
+        A recorded failure makes the row failed for that version, on top of what the sink still holds. A receipt whose
+        version the sink cannot tell leaves the row open, so that the unit is looked at and committed again.
+
+        Returns:
+            How many rows were new.
+        """
+        now = self._ledger.clock()
+        values = [self._rebuilt(key, receipt, failure, now) for key, receipt, failure in found]
+
+        def insert(connection: sa.Connection) -> int:
+            statement = statements.rebuild(connection.dialect.name)
+            return len(connection.execute(statement, values).all()) if values else 0
+
+        return await self._ledger.write(insert)
+
+    @staticmethod
+    def _rebuilt(key: UnitKey, receipt: Receipt | None, failure: Failure | None, now: int) -> dict[str, Any]:
+        told = receipt is not None and receipt.fingerprint != ""
+        applied = receipt.fingerprint if receipt is not None and told else None
+        return {
+            **key._asdict(),
+            "status": (Status.DONE if failure is None else Status.FAILED).value,
+            "applied_etag": applied,
+            "receipt": None if receipt is None else receipt_json(receipt),
+            "observed_etag": applied if failure is None else failure.fingerprint,
+            "open": failure is not None or not told,
+            "attempts": 0,
+            "dirty": False,
+            "force": False,
+            "error_class": None if failure is None else failure.error_class,
+            "error": None if failure is None else failure.message,
+            "handler_version": None if receipt is None else receipt.handler_version,
+            "created_at": now,
+            "updated_at": now,
+        }
+
+    def _rows(self, connection: sa.Connection, query: sa.Select[Any]) -> list[Row]:
+        now = self._ledger.clock()
+        return [row_of(row, now) for row in connection.execute(query).mappings()]
+
+
+def _fetch(query: sa.Select[Any]) -> Callable[[sa.Connection], list[sa.Row[Any]]]:
+    return lambda connection: list(connection.execute(query))
+
+
+class History:
+    """The append-only timeline of units, and the outcomes on their way to the sinks' own records."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def timeline(self, key: UnitKey, most: int = 200) -> list[Entry]:
+        """Return a unit's newest entries, oldest first."""
+        columns = (history.c.at, history.c.event, history.c.token, history.c.etag, history.c.detail)
+        same = (history.c.handler == key.handler, history.c.bucket == key.bucket, history.c.unit == key.unit)
+        query = sa.select(*columns).where(*same).order_by(history.c.id.desc()).limit(most)
+        rows = await self._ledger.read(lambda connection: list(connection.execute(query)))
+        return [Entry(*row) for row in reversed(rows)]
+
+    async def unrecorded(self, handler: str, most: int) -> list[tuple[int, Outcome]]:
+        """Return the oldest outcomes that the sink's own records may lack, with their identity."""
+        query = (
+            sa.select(history)
+            .where(history.c.handler == handler, history.c.recorded.is_(False))
+            .order_by(history.c.id)
+            .limit(most)
+        )
+        rows = await self._ledger.read(lambda connection: list(connection.execute(query)))
+        return [(row.id, self._outcome(row)) for row in rows]
+
+    async def recorded(self, ids: Iterable[int]) -> None:
+        """Note that the sink's own records have these outcomes."""
+        done = sa.update(history).where(history.c.id == sa.bindparam("entry")).values(recorded=True)
+        values = [{"entry": identity} for identity in ids]
+        await self._ledger.write(lambda connection: connection.execute(done, values))
+
+    async def prune(self, before: int, most: int = 10_000) -> int:
+        """Delete entries older than `before` (epoch milliseconds), never one still to be recorded."""
+        old = sa.select(history.c.id).where(history.c.at < before, history.c.recorded.is_not(False)).limit(most)
+        drop = sa.delete(history).where(history.c.id.in_(old))
+        return await self._ledger.write(lambda connection: connection.execute(drop).rowcount)
+
+    @staticmethod
+    def _outcome(row: sa.Row[Any]) -> Outcome:
+        detail = row.detail
+        return Outcome(
+            bucket=row.bucket,
+            unit=row.unit,
+            token=row.token,
+            fingerprint=row.etag,
+            status=detail["status"],
+            at=row.at,
+            receipt=receipt_of(detail.get("receipt")),
+            error=detail.get("error"),
+            route=detail["route"],
+        )
+
+
+class Leases:
+    """Named leases of periodic tasks: one process at a time."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def take(self, name: str, token: str, *, due: bool = True) -> bool:
+        """Take a lease that is free; with `due` only when its next time has come."""
+
+        def take(connection: sa.Connection) -> bool:
+            now = self._ledger.clock()
+            clocks = {"now": now, "due": now if due else 1 << 62}
+            values = {"name": name, "token": token, "until": now + self._ledger.lease_ms}
+            rows = connection.execute(statements.take_lease(connection.dialect.name), {**values, **clocks}).all()
+            return [row.token for row in rows] == [token]
+
+        return await self._ledger.write(take)
+
+    async def extend(self, name: str, token: str) -> bool:
+        """Hold on to a lease; False when it is lost."""
+
+        def extend(connection: sa.Connection) -> bool:
+            mine = sa.update(leases).where(leases.c.name == name, leases.c.token == token)
+            return connection.execute(mine.values(until=self._ledger.clock() + self._ledger.lease_ms)).rowcount == 1
+
+        return await self._ledger.write(extend)
+
+    async def release(self, name: str, token: str, next_at: int | None = None) -> None:
+        """Give a lease back; `next_at` (epoch milliseconds) is when it is due again."""
+        mine = sa.update(leases).where(leases.c.name == name, leases.c.token == token)
+        free = mine.values(token=None, until=None, **({} if next_at is None else {"next_at": next_at}))
+        await self._ledger.write(lambda connection: connection.execute(free))
+
+
+class Sweeps:
+    """Reports of past sweeps."""
+
+    KEPT = 500
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def save(self, identity: str, started_at: int, report: Mapping[str, Any]) -> None:
+        """Keep a report; the oldest go."""
+
+        def save(connection: sa.Connection) -> None:
+            connection.execute(sa.insert(sweeps).values(id=identity, started_at=started_at, report=dict(report)))
+            kept = sa.select(sweeps.c.id).order_by(sweeps.c.started_at.desc()).limit(self.KEPT)
+            connection.execute(sa.delete(sweeps).where(sweeps.c.id.not_in(kept)))
+
+        await self._ledger.write(save)
+
+    async def last(self) -> Mapping[str, Any] | None:
+        """Return the newest report."""
+        query = sa.select(sweeps.c.report).order_by(sweeps.c.started_at.desc()).limit(1)
+        found: Mapping[str, Any] | None = await self._ledger.read(lambda connection: connection.scalar(query))
+        return found
+
+
+class FolderEtags:
+    """ETags of files in folder buckets, valid while size, times and inode are the same."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def get_many(self, bucket: str, keys: Sequence[str]) -> dict[str, tuple[FileStamp, str]]:
+        """Return what is known of some keys of a bucket."""
+
+        def look(connection: sa.Connection) -> dict[str, tuple[FileStamp, str]]:
+            found = {}
+            for start in range(0, len(keys), LOOKUP):
+                some = folder_etags.c.key.in_(keys[start : start + LOOKUP])
+                for row in connection.execute(sa.select(folder_etags).where(folder_etags.c.bucket == bucket, some)):
+                    found[row.key] = (FileStamp(row.size, row.mtime_ns, row.ctime_ns, row.inode), row.etag)
+            return found
+
+        return await self._ledger.read(look)
+
+    async def put_many(self, bucket: str, entries: Mapping[str, tuple[FileStamp, str]]) -> None:
+        """Remember the ETags of some keys."""
+        values = [
+            {"bucket": bucket, "key": key, "etag": etag, **state._asdict()} for key, (state, etag) in entries.items()
+        ]
+        if values:
+            await self._ledger.write(
+                lambda connection: connection.execute(statements.put_etags(connection.dialect.name), values)
+            )

@@ -1,0 +1,85 @@
+"""A look at the store: which route and unit an object belongs to, and what a unit consists of now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consumer.router import Route, Router
+from consumer.store import NoSuchBucket, Store
+from consumer.workitem import UnitKey
+from handlers.contract import Handler, ObjectRef, StoredObject, Unit, fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the store shows of a unit now."""
+
+    unit: Unit
+    objects: tuple[StoredObject, ...]
+    fingerprint: str
+
+    @property
+    def keep(self) -> bool:
+        """The route keeps what the sink holds when the objects are gone."""
+        return getattr(self.unit.options, "on_delete", "keep") == "keep"
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return sum(found.size for found in self.objects)
+
+    @property
+    def modified(self) -> int | None:
+        """When the newest object was written, epoch milliseconds."""
+        return max((found.modified for found in self.objects), default=None)
+
+
+class Looker:
+    """Knows routes, handlers and the store."""
+
+    def __init__(self, store: Store, router: Router, handlers: Mapping[str, Handler]) -> None:
+        self._store = store
+        self._router = router
+        self._handlers = handlers
+
+    def unit_of(self, bucket: str, key: str) -> tuple[Route, UnitKey] | None:
+        """Return the route of an object and the unit it belongs to; None when no route takes it."""
+        route = self._router.match(bucket, key)
+        if route is None:
+            return None
+        unit = self._handlers[route.handler].unit_of(ObjectRef(bucket, key), route.options)
+        return route, UnitKey(route.handler, bucket, unit)
+
+    def route_of(self, key: UnitKey) -> Route | None:
+        """Return the route of a unit, also of one without objects."""
+        if not key.unit.endswith("/"):
+            route = self._router.match(key.bucket, key.unit)
+            return route if route is not None and route.handler == key.handler else None
+        return self._router.covering(key.bucket, key.unit, key.handler)
+
+    async def look(self, key: UnitKey) -> Look | None:
+        """
+        HEAD the unit, or list it when it is a prefix; None when no route takes it any more.
+
+        Raises:
+            TransientError: The store did not answer.
+        """
+        route = self.route_of(key)
+        if route is None:
+            return None
+        objects = await self._objects(key)
+        unit = Unit(key.bucket, key.unit, route.name, route.prefix, route.options)
+        return Look(unit, objects, fingerprint(objects, key.unit))
+
+    async def _objects(self, key: UnitKey) -> tuple[StoredObject, ...]:
+        if not key.unit.endswith("/"):
+            found = await self._store.head(key.bucket, key.unit)
+            return () if found is None else (found,)
+        try:
+            listed = [found async for found in self._store.list(key.bucket, key.unit)]
+        except NoSuchBucket:
+            return ()
+        return tuple(
+            found for found in listed if (belongs := self.unit_of(key.bucket, found.key)) and belongs[1] == key
+        )

@@ -1,0 +1,67 @@
+"""Periodic work under a lease: of all processes on one ledger, one at a time does it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from consumer.ledger_views import Leases
+
+log = structlog.get_logger("lakedrop.schedule")
+
+WAIT_SECONDS = 0.5
+"""How often a lease that somebody else has is asked for again."""
+
+
+class Schedule:
+    """Named leases with heartbeats, and loops that run something when it is due."""
+
+    def __init__(
+        self, leases: Leases, *, clock: Callable[[], int], new_id: Callable[[], str], heartbeat_seconds: float
+    ) -> None:
+        self._leases = leases
+        self._clock = clock
+        self._new_id = new_id
+        self._heartbeat_seconds = heartbeat_seconds
+
+    @asynccontextmanager
+    async def turn(self, name: str, *, next_in: float | None = None) -> AsyncIterator[None]:
+        """Wait for the lease `name` and hold it; the next one that `every` starts is `next_in` seconds after this."""
+        token = self._new_id()
+        while not await self._leases.take(name, token, due=False):
+            await asyncio.sleep(WAIT_SECONDS)
+        async with self._held(name, token, next_in):
+            yield
+
+    async def every(self, name: str, seconds: float, action: Callable[[], Awaitable[object]]) -> None:
+        """Run `action` every `seconds` in whichever process gets the lease, until cancelled; failures are logged."""
+        while True:
+            await asyncio.sleep(seconds / 10)
+            token = self._new_id()
+            try:
+                if not await self._leases.take(name, token):
+                    continue
+                async with self._held(name, token, seconds):
+                    await action()
+            except Exception:
+                log.exception("schedule.failed", name=name, next_try_in=seconds)
+
+    @asynccontextmanager
+    async def _held(self, name: str, token: str, seconds: float | None) -> AsyncIterator[None]:
+        beat = asyncio.create_task(self._beat(name, token), name=f"lease {name}")
+        try:
+            yield
+        finally:
+            beat.cancel()
+            next_at = None if seconds is None else self._clock() + round(seconds * 1000)
+            await self._leases.release(name, token, next_at)
+
+    async def _beat(self, name: str, token: str) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_seconds)
+            if not await self._leases.extend(name, token):
+                log.warning("lease.lost", name=name)
+                return

@@ -1,0 +1,303 @@
+"""
+The sweep: bucket minus ledger. It finds what events missed, and only hints (R9).
+
+Per bucket the listing and the rows are merged in byte order, a page of the listing first, then the rows of its range:
+every change made before its page was listed is covered. Memory does not grow with the bucket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import structlog
+
+from consumer.hints import Hints
+from consumer.ledger_views import Seen, Sweeps, Units
+from consumer.look import Looker
+from consumer.router import Route
+from consumer.schedule import Schedule
+from consumer.store import Store
+from consumer.workitem import UnitKey
+from handlers.contract import ABSENT, StoredObject, TransientError, fingerprint
+
+log = structlog.get_logger("lakedrop.sweep")
+
+PAGE = 1000
+"""Units of one handler listed before their rows are read."""
+
+LEASE = "sweep"
+
+
+@dataclass(slots=True)
+class Report:
+    """What a sweep saw and did. All numbers are of units, but `listed` and `unrouted`, which are of objects."""
+
+    id: str
+    started_at: int
+    """Epoch milliseconds."""
+    finished_at: int | None = None
+    listed: int = 0
+    unrouted: int = 0
+    """Objects that no route takes."""
+    matched: int = 0
+    """The ledger knows this version: it is in the sink, or failed, or skipped."""
+    new: int = 0
+    changed: int = 0
+    vanished: int = 0
+    """Known to the ledger, not listed, and the store confirmed it."""
+    withheld: int = 0
+    """Vanished units that the brake held back; `--accept-vanished` lets them go."""
+    held: int = 0
+    """Being worked on; hinted all the same, so that they are looked at again."""
+    waiting: int = 0
+    """Due for another attempt later."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """Matched units that cannot be ingested, by error class."""
+    errors: list[str] = field(default_factory=list)
+    """What could not be swept, and why."""
+    digest: str = ""
+    """SHA-256 over the listed units and their versions."""
+    ledger_digest: str = ""
+    """The same over the rows; equal digests: the ledger accounts for exactly what the buckets hold."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the ledger accounts for exactly what the buckets hold."""
+        return self.digest == self.ledger_digest and not self.errors
+
+    def json(self) -> dict[str, Any]:
+        """Return the report for machines."""
+        return {**asdict(self), "agrees": self.agrees}
+
+
+class _Found(NamedTuple):
+    """A unit as the listing shows it."""
+
+    route: Route
+    key: UnitKey
+    fingerprint: str
+
+
+class _Side:
+    """One handler's side of a bucket: the units listed and not yet compared, the digests, the brake."""
+
+    def __init__(self, handler: str, bucket: str) -> None:
+        self.handler = handler
+        self.bucket = bucket
+        self.listed: list[_Found] = []
+        self.after = ""
+        self.known = 0
+        """Rows that hold something, of routes that follow deletions."""
+        self.vanished: list[tuple[Route, UnitKey]] = []
+        """Confirmed, of routes that follow deletions: hinted when the brake has seen them all."""
+        self.digest = hashlib.sha256()
+        self.ledger_digest = hashlib.sha256()
+
+
+class Sweeper:
+    """
+    Compares all routed buckets with the ledger.
+
+    Args:
+        max_vanish: The brake: vanished units of routes that follow deletions are withheld beyond this number...
+        max_vanish_share: ...and this share of the units known.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        looker: Looker,
+        routes: Sequence[Route],
+        units: Units,
+        sweeps: Sweeps,
+        hints: Hints,
+        schedule: Schedule,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        max_vanish: int = 100,
+        max_vanish_share: float = 0.05,
+    ) -> None:
+        self._store = store
+        self._looker = looker
+        self._routes = routes
+        self._units = units
+        self._sweeps = sweeps
+        self._hints = hints
+        self._schedule = schedule
+        self._clock = clock
+        self._new_id = new_id
+        self._max_vanish = max_vanish
+        self._max_vanish_share = max_vanish_share
+
+    async def sweep(
+        self,
+        *,
+        accept_vanished: bool = False,
+        next_in: float | None = None,
+        progress: Callable[[Report], None] = lambda _report: None,
+    ) -> Report:
+        """Wait for a sweep under way, then sweep; the next scheduled one comes `next_in` seconds later."""
+        async with self._schedule.turn(LEASE, next_in=next_in):
+            return await self.sweep_now(accept_vanished=accept_vanished, progress=progress)
+
+    async def sweep_now(
+        self, *, accept_vanished: bool = False, progress: Callable[[Report], None] = lambda _report: None
+    ) -> Report:
+        """Sweep; the caller holds the lease `LEASE`."""
+        report = Report(self._new_id(), self._clock())
+        sides: list[_Side] = []
+        for bucket in sorted({route.bucket for route in self._routes}):
+            handlers = sorted({route.handler for route in self._routes if route.bucket == bucket})
+            of_bucket = {handler: _Side(handler, bucket) for handler in handlers}
+            try:
+                await self._sweep_bucket(bucket, of_bucket, report, progress)
+            except TransientError as error:
+                report.errors.append(f"bucket {bucket}: {error.message}")
+                continue
+            for side in of_bucket.values():
+                await self._release_vanished(side, report, accept=accept_vanished)
+            sides += of_bucket.values()
+        report.digest = _combined(side.digest.digest() for side in sides)
+        report.ledger_digest = _combined(side.ledger_digest.digest() for side in sides)
+        report.failed = await self._units.error_classes()
+        report.finished_at = self._clock()
+        await self._sweeps.save(report.id, report.started_at, report.json())
+        log.info("sweep.finished", **report.json())
+        return report
+
+    async def _sweep_bucket(
+        self, bucket: str, sides: Mapping[str, _Side], report: Report, progress: Callable[[Report], None]
+    ) -> None:
+        async for found in self._listed_units(bucket, report):
+            side = sides[found.key.handler]
+            side.listed.append(found)
+            if len(side.listed) == PAGE:
+                await self._compare(side, found.key.unit, report)
+                progress(report)
+        for side in sides.values():
+            await self._compare(side, None, report)
+        progress(report)
+
+    async def _listed_units(self, bucket: str, report: Report) -> AsyncIterator[_Found]:
+        """Yield each unit once: the objects of a unit follow each other, as it is a prefix of their keys."""
+        current: tuple[Route, UnitKey] | None = None
+        objects: list[StoredObject] = []
+        async for found in self._store.list(bucket):
+            report.listed += 1
+            belongs = self._looker.unit_of(bucket, found.key)
+            if belongs is None:
+                report.unrouted += 1
+                continue
+            if current is not None and belongs[1] != current[1]:
+                yield _Found(*current, fingerprint(objects, current[1].unit))
+                objects = []
+            current = belongs
+            objects.append(found)
+        if current is not None:
+            yield _Found(*current, fingerprint(objects, current[1].unit))
+
+    async def _compare(self, side: _Side, upto: str | None, report: Report) -> None:
+        """Merge the listed units with the rows of their range."""
+        listed = iter(side.listed)
+        found = next(listed, None)
+        async for row in self._units.between(side.handler, side.bucket, side.after, upto):
+            _add(side.ledger_digest, row.unit, row.observed_etag)
+            while found is not None and found.key.unit < row.unit:
+                await self._unknown(side, found, report)
+                found = next(listed, None)
+            if found is not None and found.key.unit == row.unit:
+                await self._known(side, found, row, report)
+                found = next(listed, None)
+            else:
+                await self._unlisted(side, row, report)
+        while found is not None:
+            await self._unknown(side, found, report)
+            found = next(listed, None)
+        side.listed = []
+        if upto is not None:
+            side.after = upto
+
+    async def _unknown(self, side: _Side, found: _Found, report: Report) -> None:
+        _add(side.digest, found.key.unit, found.fingerprint)
+        report.new += 1
+        await self._hints.bulk(found.key, "sweep", route=found.route.name)
+
+    async def _known(self, side: _Side, found: _Found, row: Seen, report: Report) -> None:
+        _add(side.digest, found.key.unit, found.fingerprint)
+        side.known += _follows(found.route)
+        if row.held:
+            report.held += 1
+        elif row.wake_at is not None:
+            report.waiting += 1
+            return
+        elif row.observed_etag == found.fingerprint:
+            report.matched += 1
+            return
+        else:
+            report.changed += 1
+        await self._hints.bulk(found.key, "sweep", route=found.route.name)
+
+    async def _unlisted(self, side: _Side, row: Seen, report: Report) -> None:
+        key = UnitKey(side.handler, side.bucket, row.unit)
+        if row.held:
+            report.held += 1
+            await self._hints.bulk(key, "sweep")
+        elif row.wake_at is not None:
+            report.waiting += 1
+        elif row.observed_etag == ABSENT:
+            report.matched += 1
+        else:
+            await self._confirm(side, key, row, report)
+
+    async def _confirm(self, side: _Side, key: UnitKey, row: Seen, report: Report) -> None:
+        """Ask the store itself before a unit counts as vanished: it may have come back since the listing."""
+        look = await self._looker.look(key)
+        route = self._looker.route_of(key)
+        if look is None or route is None:
+            report.unrouted += 1
+            return
+        side.known += _follows(route)
+        if look.fingerprint != ABSENT:
+            if look.fingerprint != row.observed_etag:
+                report.changed += 1
+                await self._hints.bulk(key, "sweep", route=route.name)
+            return
+        report.vanished += 1
+        if _follows(route):
+            side.vanished.append((route, key))
+        else:
+            await self._hints.bulk(key, "sweep", route=route.name)
+
+    async def _release_vanished(self, side: _Side, report: Report, *, accept: bool) -> None:
+        """The brake: a bucket that looks emptied is more often a store that answers wrongly than a wish."""
+        allowed = max(self._max_vanish, self._max_vanish_share * side.known)
+        if len(side.vanished) > allowed and not accept:
+            report.withheld += len(side.vanished)
+            log.warning(
+                "sweep.braked",
+                handler=side.handler,
+                bucket=side.bucket,
+                vanished=len(side.vanished),
+                known=side.known,
+                next_step="look at the bucket; if the objects are meant to be gone: lakedrop sweep --accept-vanished",
+            )
+            return
+        for route, key in side.vanished:
+            await self._hints.bulk(key, "sweep", route=route.name)
+
+
+def _follows(route: Route) -> bool:
+    return getattr(route.options, "on_delete", "keep") != "keep"
+
+
+def _add(digest: Any, unit: str, etag: str | None) -> None:
+    if etag:
+        digest.update(f"{unit}\0{etag}\n".encode())
+
+
+def _combined(digests: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(digests)).hexdigest()
