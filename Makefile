@@ -80,6 +80,7 @@ $(VENV)/.locked: requirements-dev.lock
 	fi
 	@touch $@
 
+# The warning silenced is setuptools' reminder of what an editable installation is.
 $(VENV)/.project: $(VENV)/.locked pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 	@touch $@
