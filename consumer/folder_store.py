@@ -145,7 +145,7 @@ class FolderStore:
         """Return the names of the folders, in byte order."""
         try:
             with os.scandir(self._root) as entries:
-                folders = [os.fsdecode(entry.name) for entry in entries if entry.is_dir()]
+                folders = [entry.name.decode(errors="surrogateescape") for entry in entries if entry.is_dir()]
         except FileNotFoundError:
             return []
         return sorted(filter(is_bucket_name, folders), key=str.encode)
