@@ -45,8 +45,8 @@ LEDGER_PAUSE = 1.0
 CHANGED_PAUSE = 0.2
 """Seconds before an object that changed under the reader is looked at again; it is likely being written."""
 
-STORE_PAUSE_MS = 10_000
-"""Until a unit is looked at again when the store did not answer."""
+STORE_PAUSE = 10.0
+"""Seconds until a unit is looked at again when the store did not answer."""
 
 DELETED_WHILE_READ = "deleted while being read"
 
@@ -128,6 +128,7 @@ class Worker:
         self._on_settled = on_settled
         self._slots = asyncio.Semaphore(handler.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._beating: asyncio.Task[None] | None = None
         self._held: dict[str, Held] = {}
         self._stopping = False
 
@@ -143,13 +144,12 @@ class Worker:
         consumer = await self._broker.consume(
             work_queue(self.handler.name), bulk_queue(self.handler.name), prefetch=PREFETCH
         )
-        heartbeat = asyncio.create_task(self._heartbeat(), name=f"heartbeat {self.handler.name}")
+        # Claims under way need it longer than the intake: `stop` ends it.
+        self._beating = asyncio.create_task(self._heartbeat(), name=f"heartbeat {self.handler.name}")
         try:
             await self._intake(consumer)
         finally:
             await consumer.aclose()
-            self._tasks.add(heartbeat)  # claims under way still need it; stop() ends it
-            heartbeat.add_done_callback(self._tasks.discard)
 
     async def _intake(self, consumer: Consumer) -> None:
         while True:
@@ -170,20 +170,31 @@ class Worker:
             # The row keeps its lease; the waker brings the unit back when that ends.
             log.error("delivery.crashed", handler=self.handler.name, exc_info=error)
 
-    async def stop(self, drain_seconds: float) -> None:
-        """Wait for work under way, then put the rest back; nothing of this costs an attempt."""
-        working = {task for task in self._tasks if not task.get_name().startswith("heartbeat")}
-        if working and drain_seconds > 0:
-            log.info("worker.draining", handler=self.handler.name, units=len(working), seconds=drain_seconds)
-            _, working = await asyncio.wait(working, timeout=drain_seconds)
+    async def stop(self, drain_seconds: float, *, hurry: asyncio.Event | None = None) -> None:
+        """
+        Wait for work under way, then put the rest back; nothing of this costs an attempt.
+
+        Args:
+            drain_seconds: How long to wait.
+            hurry: Ends the wait when set.
+        """
+        if self._tasks and drain_seconds > 0:
+            log.info("worker.draining", handler=self.handler.name, units=len(self._tasks), seconds=drain_seconds)
+            await self._drain(drain_seconds, hurry)
         self._stopping = True
-        for task in working:
+        for task in self._tasks:
             task.cancel()
-        if working:
-            await asyncio.wait(working)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._beating is not None:
+            self._beating.cancel()
+
+    async def _drain(self, seconds: float, hurry: asyncio.Event | None) -> None:
+        drained = asyncio.create_task(asyncio.wait(set(self._tasks), timeout=seconds))
+        hurried = asyncio.create_task((hurry or asyncio.Event()).wait())
+        await asyncio.wait([drained, hurried], return_when=asyncio.FIRST_COMPLETED)
+        drained.cancel()
+        hurried.cancel()
 
     async def _deliver(self, delivery: Delivery) -> None:
         """Step 1: CLAIM, then ack. A crash before CLAIM leaves the delivery, after it the row's lease is the memory."""
@@ -252,7 +263,8 @@ class Worker:
         try:
             look = await self._looker.look(held.key)
         except TransientError as error:
-            wake_at = row.db_now + STORE_PAUSE_MS
+            pause = STORE_PAUSE if error.retry_after is None else error.retry_after
+            wake_at = self._ledger.clock() + round(pause * 1000)
             return await self._settle(held, "store", row.status, None, row.attempts, error=error, wake_at=wake_at)
         if look is None:
             unrouted = Skip("no route takes this key any more")
