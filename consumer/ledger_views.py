@@ -80,7 +80,7 @@ class Units:
         if upto is not None:
             query = query.where(units.c.unit <= upto)
         async for row in self._pages(query, ""):
-            yield Seen(*row.tuple())
+            yield Seen._make(row)
 
     async def select(self, handler: str, bucket: str, selection: Selection) -> AsyncIterator[Row]:
         """Yield the rows a person means, in byte order."""

@@ -23,7 +23,9 @@ MOST = 2000
 
 class Recorder:
     """
-    Writes outcomes at most every `seconds`, and looks for those that another process left every `patience` seconds.
+    Writes outcomes of units as they settle, at most every `seconds`.
+
+    Every `patience` seconds it also looks for those that a process left behind when it died.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Schedule:
     async def turn(self, name: str, *, next_in: float | None = None) -> AsyncIterator[None]:
         """Wait for the lease `name` and hold it; the next one that `every` starts is `next_in` seconds after this."""
         token = self._new_id()
-        while not await self._leases.take(name, token, due=False):
+        while not await self._leases.take(name, token, due=False):  # noqa: ASYNC110 (another process may hold it)
             await asyncio.sleep(WAIT_SECONDS)
         async with self._held(name, token, next_in):
             yield

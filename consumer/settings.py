@@ -151,11 +151,7 @@ def load_settings(home: Path | None = None) -> Settings:
     except ValidationError as error:
         raise ConfigurationError([_fault(fault) for fault in error.errors()]) from error
     if settings.heartbeat_seconds >= settings.lease_seconds:
-        raise ConfigurationError(
-            [
-                f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds = {settings.lease_seconds:g}"
-            ]
-        )
+        raise ConfigurationError([f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds"])
     return settings
 
 
