@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import hypothesis
 import pytest
 
-KNOWN_VARIABLES = {"LAKEDROP_TEST_INSTALL", "LAKEDROP_SIM_SCHEDULES", "LAKEDROP_KILL_ROUNDS", "LAKEDROP_SIM_SEED"}
+KNOWN_VARIABLES = {
+    "LAKEDROP_TEST_INSTALL",
+    "LAKEDROP_SIM_SCHEDULES",
+    "LAKEDROP_SIM_SEED",
+    "LAKEDROP_KILL_ROUNDS",
+    "LAKEDROP_KILL_SEED",
+}
 """Variables that speak to the tests; any other `LAKEDROP_…` would change the settings under test."""
 
 
