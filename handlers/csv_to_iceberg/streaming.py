@@ -1,0 +1,127 @@
+"""Writing the rows of one large object: DuckDB turns record batches into Parquet files of a bounded size."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.io import FileIO
+
+from handlers.csv_to_iceberg.lake import Lake
+from handlers.csv_to_iceberg.parquet import data_file, read_footer
+from handlers.csv_to_iceberg.reader import literal, local_path, quoted
+from handlers.csv_to_iceberg.results import Source
+from handlers.csv_to_iceberg.shape import INGESTED_AT, SOURCE_ETAG, SOURCE_FILE, Shape
+from handlers.csv_to_iceberg.sources import SourceRuns
+from handlers.csv_to_iceberg.staged import Staged
+from handlers.csv_to_iceberg.stream import StreamedCsv
+from handlers.csv_to_iceberg.table import IcebergTable, Loaded, unpartitioned
+
+FILE_BYTES: Final = 256 << 20
+THREADS: Final = 2
+
+
+class _Rows:
+    """Batches for DuckDB, which reports a Python exception as text only: the exception itself is kept here."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._batches
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def stage_stream(
+    table: IcebergTable, lake: Lake, loaded: Loaded, shape: Shape, rows: StreamedCsv, source: Source, at: int
+) -> Staged:
+    """
+    Write all rows of an object in constant memory; blocks, belongs on the `stream` lane, closes `rows`.
+
+    Args:
+        table: Where the rows are going to be committed.
+        lake: Its lake.
+        loaded: Any state of the table.
+        shape: What the table will look like; has all columns of `rows`.
+        rows: The object, opened.
+        source: The object's version.
+        at: Epoch milliseconds, for `_ingested_at`.
+
+    Raises:
+        StartAgain: The object must be opened again.
+        HandlerError: Reading it failed.
+    """
+    columns = dict(rows.columns)
+    schema = shape.arrow(columns)
+    written = {field.name.lower(): shape.fields[field.name.lower()] for field in schema}
+    target = table.new_data_path(loaded, "")
+    folder = Path(local_path(target) or lake.settings.home / "staging" / target.rpartition("/")[2])
+    with rows:
+        _copy_to_parquet(rows, schema, source, at, folder, lake.settings.stream_memory)
+        count = rows.report.rows
+    files, runs = [], []
+    for path in sorted(folder.glob("*.parquet")) if count else ():
+        location = f"{target}/{path.name}"
+        _publish(path, location, loaded.table.io)
+        footer = read_footer(loaded.table.io, location)
+        files.append(
+            data_file(footer, shape.schema, loaded.table.properties, unpartitioned(loaded.table), (source.key,) * 2)
+        )
+        runs.append(SourceRuns.of([source.key], [footer.footer.num_rows]))
+    if (found := sum(file.record_count for file in files)) != count:
+        raise RuntimeError(f"{source.key}: {count} rows were read but {found} written")
+    return Staged(tuple(files), tuple(runs), (count,), columns, written, shape, str(loaded.table.metadata.table_uuid))
+
+
+def _copy_to_parquet(rows: StreamedCsv, schema: pa.Schema, source: Source, at: int, folder: Path, memory: int) -> None:
+    folder.mkdir(parents=True)
+    constants = {
+        SOURCE_FILE: literal(source.key),
+        SOURCE_ETAG: literal(source.etag),
+        INGESTED_AT: f"make_timestamp({at}::BIGINT * 1000)",
+    }
+    given = {name.lower() for name in rows.schema.names}
+    names = [field.name for field in schema]
+    select = ", ".join(
+        f"{constants[name]} AS {quoted(name)}" if name in constants else quoted(name)
+        for name in names
+        if name in constants or name.lower() in given
+    )
+    ids = ", ".join(
+        f"{literal(field.name)}: {int(field.metadata[b'PARQUET:field_id'])}"
+        for field in schema
+        if field.name in constants or field.name.lower() in given
+    )
+    batches = _Rows(rows)
+    with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{memory}B"}) as connection:
+        connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
+        connection.register("batches", pa.RecordBatchReader.from_batches(rows.schema, batches))
+        try:
+            connection.execute(
+                f"COPY (SELECT {select} FROM batches) TO {literal(str(folder))}"  # noqa: S608  # quoted above
+                f" (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {{{ids}}}, FILE_SIZE_BYTES {FILE_BYTES},"
+                " OVERWRITE_OR_IGNORE)"
+            )
+        except duckdb.Error:
+            if batches.error is not None:
+                raise batches.error from None
+            raise
+        finally:
+            shutil.rmtree(folder / "spill", ignore_errors=True)
+
+
+def _publish(path: Path, location: str, io: FileIO) -> None:
+    """Bring a file that DuckDB wrote on this machine to its place, unless that is where it lies."""
+    if local_path(location) == str(path):
+        return
+    with path.open("rb") as source, io.new_output(location).create() as target:
+        shutil.copyfileobj(source, target)
+    path.unlink()

@@ -1,0 +1,191 @@
+"""One Iceberg table as the committer sees it: load, stage, compare-and-swap."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import duckdb
+from pyiceberg.io import FileIO
+from pyiceberg.table import Table
+
+from handlers.csv_to_iceberg.columns import ColumnType
+from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan, Shown
+from handlers.csv_to_iceberg.lake import ROUTE, Lake
+from handlers.csv_to_iceberg.live import LiveFiles, manifest_facts
+from handlers.csv_to_iceberg.parquet import data_file, renamed, write_deletes, write_table
+from handlers.csv_to_iceberg.positions import RowFinder
+from handlers.csv_to_iceberg.reader import fetch, readable
+from handlers.csv_to_iceberg.refusals import UnsupportedTable
+from handlers.csv_to_iceberg.results import Part
+from handlers.csv_to_iceberg.shape import SOURCE_ETAG, SOURCE_FILE, Shape, ShapeChanged, merged
+from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.sources import SourceRuns
+from handlers.csv_to_iceberg.staged import Staged, one_table
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The table at one moment; commits are compared against exactly this."""
+
+    table: Table
+    shape: Shape
+
+
+class IcebergTable:
+    """
+    A table of ours, by name; it need not exist yet.
+
+    Methods block and belong on the `commit` lane.
+    """
+
+    def __init__(
+        self, lake: Lake, name: str, bucket: str, prefix: str, clock: Callable[[], int], new_id: Callable[[], str]
+    ) -> None:
+        self.name = name
+        self._lake = lake
+        self._bucket = bucket
+        self._properties = {ROUTE: f"{bucket}/{prefix}"}
+        self._clock = clock
+        self._new_id = new_id
+        self._manifests = manifest_facts()
+        self._finder = RowFinder()
+        self._commits = 0
+
+    def load(self) -> Loaded | None:
+        """
+        Load the table; None when there is none.
+
+        Raises:
+            PermanentError: It is not ours to write.
+        """
+        table = self._lake.load_ours(self.name, self._bucket)
+        return None if table is None else Loaded(table, Shape.of(table.metadata))
+
+    def create(self, columns: Mapping[str, ColumnType]) -> Loaded:
+        """Create the table for these columns, unless it exists by now; return it as it is."""
+        self._lake.create(self.name, Shape.new(columns).schema, self._properties)
+        loaded = self.load()
+        if loaded is None:
+            raise CommitConflict(f"table {self.name} was dropped as soon as it was made")
+        return loaded
+
+    def stage(self, loaded: Loaded, shape: Shape, parts: Sequence[Part], at: int) -> Staged:
+        """
+        Write the rows of several sources to one file.
+
+        Args:
+            loaded: Any state of the table: says where files go.
+            shape: What the table is expected to look like when the file is committed.
+            parts: In the order of their keys.
+            at: Epoch milliseconds, for `_ingested_at`.
+
+        Raises:
+            ShapeChanged: The parts do not fit that shape.
+        """
+        columns = merged(part.columns for part in parts)
+        grown = shape.grown(columns)
+        schema = grown.arrow(columns)
+        rows = tuple(part.table.num_rows for part in parts)
+        written = {field.name.lower(): grown.fields[field.name.lower()] for field in schema}
+        uuid = str(loaded.table.metadata.table_uuid)
+        if not sum(rows):
+            return Staged((), (), rows, columns, written, grown, uuid)
+        table = one_table(parts, schema, at)
+        keys = [part.source.key for part in parts]
+        file = write_table(loaded.table.io, self.new_data_path(loaded), table)
+        filled = [key for key, count in zip(keys, rows, strict=True) if count]
+        entry = data_file(
+            file, grown.schema, loaded.table.properties, unpartitioned(loaded.table), (filled[0], filled[-1])
+        )
+        return Staged((entry,), (SourceRuns.of(keys, rows),), rows, columns, written, grown, uuid)
+
+    def new_data_path(self, loaded: Loaded, suffix: str = ".parquet") -> str:
+        """Return a location no data file had before."""
+        return loaded.table.location_provider().new_data_location(f"{self._new_id()}{suffix}")
+
+    def fits(self, loaded: Loaded, staged: Staged) -> bool:
+        """Tell whether staged files can be added to the table as it is now."""
+        if staged.table_uuid != str(loaded.table.metadata.table_uuid):
+            return False
+        try:
+            return loaded.shape.grown(staged.columns).takes(staged.written)
+        except ShapeChanged:
+            return False
+
+    def again(self, loaded: Loaded, staged: Staged) -> Staged:
+        """Return the same rows under new names: the old ones may be in the table by now."""
+        files = []
+        for file in staged.files:
+            path = self.new_data_path(loaded)
+            _copy(loaded.table.io, file.file_path, path)
+            files.append(renamed(file, path))
+        return replace(staged, files=tuple(files))
+
+    def commit(self, loaded: Loaded, plan: Plan[Staged]) -> int:
+        """
+        Plan from the loaded metadata and swap it; return the snapshot id.
+
+        Raises:
+            CommitConflict: Nothing was committed; load and plan again.
+            Exception: Anything else leaves the outcome unknown.
+        """
+        table, io = loaded.table, loaded.table.io
+        live = LiveFiles.of(table, self._manifests)
+        removal = self._finder.removal(live, plan.clear, loaded.shape.fields[SOURCE_FILE].field_id, io)
+        deletes = [
+            write_deletes(io, self.new_data_path(loaded, "-deletes.parquet"), file, positions)
+            for file, positions in removal.deletes
+        ]
+        added = []
+        for staged, lost in plan.add:
+            for file, runs in zip(staged.files, staged.runs, strict=True):
+                self._finder.know(file.file_path, runs)
+                added.append(file)
+            for part in lost:
+                if staged.rows[part]:
+                    path = self.new_data_path(loaded, "-deletes.parquet")
+                    deletes.append(write_deletes(io, path, staged.files[0], staged.positions(part)))
+        grown = loaded.shape.grown(merged(staged.columns for staged, _ in plan.add))
+        change = Change(added, deletes, frozenset(removal.dropped), shape=None if grown is loaded.shape else grown)
+        snapshot = commit_snapshot(
+            table,
+            live,
+            change,
+            new_id=self._new_id,
+            now=self._clock(),
+            summary={"lakedrop.sources": str(plan.sources)},
+        )
+        self._commits += 1
+        if self._commits % self._lake.settings.expire_every == 0:
+            expire_snapshots(table, self._lake.settings.snapshots_kept)
+        return snapshot
+
+    def shown(self, loaded: Loaded, keys: Collection[str]) -> dict[str, Shown]:
+        """Count what the table shows of some keys: rows, and the versions they are from."""
+        with duckdb.connect() as connection:
+            rows = fetch(
+                connection,
+                f"SELECT {SOURCE_FILE}, {SOURCE_ETAG}, count(*)"  # noqa: S608  # names are constants, keys are bound
+                f" FROM ({readable(connection, loaded.table, 'shown').sql})"
+                f" WHERE {SOURCE_FILE} IN (SELECT unnest(?)) GROUP BY ALL",
+                [list(keys)],
+            )
+        shown = {key: Shown({}) for key in keys}
+        for key, etag, count in rows:
+            shown[key].rows[etag] = count
+        return shown
+
+
+def unpartitioned(table: Table) -> int:
+    """Return the id of the spec without partitions that our data files are written under."""
+    for spec_id, spec in table.metadata.specs().items():
+        if spec.is_unpartitioned():
+            return spec_id
+    raise UnsupportedTable(f"table {'.'.join(table.name())} has only partitioned specs")
+
+
+def _copy(io: FileIO, source: str, target: str) -> None:
+    with io.new_input(source).open() as old, io.new_output(target).create() as new:
+        shutil.copyfileobj(old, new)
