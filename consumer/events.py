@@ -41,6 +41,10 @@ _NO_CHANGES: Final = (
 """They leave the object as it is. `ObjectAccessed` in particular is caused by our own reads."""
 
 
+_RAW_KEY_ARN: Final = "arn:aws:s3:::/"
+"""Versity's gateway alone writes a slash here, and alone does not form-encode its keys: a `+` in them is a plus."""
+
+
 class BadNotification(Exception):
     """The notification cannot be read; the text says why."""
 
@@ -112,11 +116,12 @@ def encode(event: ObjectEvent) -> bytes:
 def _event(record: Any) -> ObjectEvent | None:
     kind = _kind(_text(record, "eventName"))
     described = record["s3"]["object"]
-    # AWS, MinIO and RustFS form-encode the key, with or without `/`; Ceph's samples are plain but for that.
-    key = unquote_plus(_text(described, "key"), errors="strict")
+    bucket = _text(record["s3"]["bucket"], "name")
+    key = _text(described, "key")
+    if not str(record["s3"]["bucket"].get("arn")).startswith(_RAW_KEY_ARN):
+        key = unquote_plus(key, errors="strict")
     if kind is None or not key:
         return None
-    bucket = _text(record["s3"]["bucket"], "name")
     _ = f"{bucket}{key}".encode()  # JSON may hold half a surrogate pair, which no queue or ledger takes
     return ObjectEvent(
         bucket,

@@ -49,11 +49,11 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
-        self._by_name: dict[str, Route] = {}
         self._by_bucket: dict[str, list[tuple[Route, re.Pattern[str]]]] = {}
+        names: set[str] = set()
         by_reach: dict[tuple[str, str, frozenset[str]], Route] = {}
         for route in self.routes:
-            if route.name in self._by_name:
+            if route.name in names:
                 raise BadRoute(f"two routes are named `{route.name}`: rename one")
             reach = (route.bucket, route.prefix, frozenset(glob.lower() for glob in route.match))
             twin = by_reach.setdefault(reach, route)
@@ -62,7 +62,7 @@ class Router:
                     f"routes `{twin.name}` and `{route.name}` have the same bucket `{route.bucket}`, "
                     f"prefix `{route.prefix}` and match {list(route.match)}: remove one or change its prefix or match"
                 )
-            self._by_name[route.name] = route
+            names.add(route.name)
             self._by_bucket.setdefault(route.bucket, []).append((route, _pattern(route)))
         for candidates in self._by_bucket.values():
             candidates.sort(key=lambda candidate: -len(candidate[0].prefix))
@@ -80,10 +80,6 @@ class Router:
         """Return the handler's route with the longest prefix that a unit of several objects lies below."""
         candidates = (route for route, _ in self._by_bucket.get(bucket, ()))
         return next((route for route in candidates if route.handler == handler and unit.startswith(route.prefix)), None)
-
-    def named(self, name: str) -> Route | None:
-        """Return the route a hint names; None when the configuration no longer has it."""
-        return self._by_name.get(name)
 
 
 def _pattern(route: Route) -> re.Pattern[str]:
