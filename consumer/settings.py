@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
     routes: tuple[RouteSettings, ...] = Field(
         default_factory=default_routes,
-        description="Routes; the longest prefix wins, then file order. Without any: text files of bucket `csv-uploads`.",
+        description="Routes; the longest prefix wins, then file order. None: text files of bucket `csv-uploads`.",
     )
     lease_seconds: float = Field(30.0, gt=0, description="How long a claim holds without a heartbeat.")
     heartbeat_seconds: float = Field(

@@ -63,7 +63,7 @@ class Service:
     def start(self) -> None:
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "consumer", "--home", str(self._home), "run"]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)  # noqa: S603
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -154,7 +154,7 @@ def unsettled(home: Path) -> int:
 def _count(home: Path, where: str) -> int:
     with closing(sqlite3.connect(f"file:{home}/ledger.db?mode=ro", uri=True, timeout=30)) as ledger:
         try:
-            return int(ledger.execute(f"SELECT count(*) FROM units WHERE {where}").fetchone()[0])  # noqa: S608
+            return int(ledger.execute(f"SELECT count(*) FROM units WHERE {where}").fetchone()[0])
         except sqlite3.OperationalError:
             return 0
 
@@ -192,7 +192,7 @@ def test_tables_equal_their_buckets_after_kills_and_stops_past_the_lease(home: P
     rng = random.Random(SEED)  # noqa: S311 (a repeatable test)
     bucket = home / "buckets" / "csv-uploads"
     fired: Counter[str] = Counter()
-    assert wait_until(lambda: (home / "ledger.db").exists(), 30)
+    assert wait_until((home / "ledger.db").exists, 30)
     for number in range(ROUNDS):
         load = Load(bucket, random.Random(rng.random()))  # noqa: S311 (a repeatable test)
         try:
@@ -214,7 +214,7 @@ def test_tables_equal_their_buckets_after_kills_and_stops_past_the_lease(home: P
         assert equal, _difference(home, bucket, number, services)
     assert [service.end() for service in services] == [0, 0], services[0].log() + services[1].log()
     command = [sys.executable, "-m", "consumer", "--home", str(home), "run", "--once"]
-    once = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+    once = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     assert once.returncode == 0, once.stdout + once.stderr
     assert table_rows(home) == bucket_rows(bucket)
