@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import pyarrow as pa
 
 from handlers.contract import PermanentError
 from handlers.csv_to_iceberg.columns import ColumnType, Pins
+from handlers.csv_to_iceberg.layout import Layout
 
 MAX_REJECTS = 20
 """Rejected records whose text a report keeps; `Report.rejected` counts all."""
@@ -79,6 +80,19 @@ class Report:
     """The physical line the header begins on, from 1; 0 when column names were generated."""
     columns: list[ReportColumn] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, layout: Layout, encoding: str, compression: str) -> Self:
+        """Begin a report with what is known before the first record."""
+        dialect = layout.dialect
+        return cls(
+            encoding=encoding,
+            compression=compression,
+            delimiter=dialect.delimiter,
+            quote=dialect.quote,
+            escape=dialect.escape,
+            header_line=layout.header_line,
+        )
 
 
 @dataclass(frozen=True, slots=True)

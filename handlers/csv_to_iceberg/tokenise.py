@@ -1,0 +1,109 @@
+"""
+Text to cells, by Arrow's CSV reader: all columns text, records of another width rejected and counted.
+
+DuckDB's reader is faster but loses good rows without a word next to many ragged ones, so it is not used here. Arrow's
+pitfalls, each handled in this module: reject numbers come only with `use_threads=False`; an empty input is an error; a
+record may not span more than two blocks; a rejected record that is not UTF-8 cannot be shown (callers hand in UTF-8).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import BinaryIO, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from handlers.csv_to_iceberg.layout import Dialect, Layout
+
+SENTINEL: Final = b"EndOfFile"
+"""First cell of the row that is appended to a file: if it does not come out as a row, a quote swallowed it."""
+
+
+class Ragged(NamedTuple):
+    """A record with another number of cells than the file."""
+
+    number: int
+    """Among the records of the tokenised text, from 1; blank lines do not count."""
+    cells: int
+    text: str
+
+
+class Tokens(NamedTuple):
+    """A tokenised text: `cells` has one string column per cell of a record, empty cells are NULL."""
+
+    cells: pa.Table
+    ragged: list[Ragged]
+
+
+def tokenise(text: bytes, layout: Layout) -> Tokens:
+    """Split a whole UTF-8 text with at least one record."""
+    ragged: list[Ragged] = []
+    cells = pa_csv.read_csv(
+        pa.BufferReader(text),
+        read_options=_read_options(layout.width, len(text) + 1),
+        parse_options=_parse_options(layout.dialect, ragged.append),
+        convert_options=_all_text(layout.width),
+    )
+    return Tokens(cells, ragged)
+
+
+def open_tokeniser(
+    stream: BinaryIO, layout: Layout, on_ragged: Callable[[Ragged], None], largest_read: int
+) -> pa_csv.CSVStreamingReader:
+    """
+    Split a UTF-8 stream with at least one record.
+
+    What one `stream.read` returns is one block, whatever size was asked for; it becomes about one batch.
+    """
+    return pa_csv.open_csv(
+        stream,
+        read_options=_read_options(layout.width, largest_read),
+        parse_options=_parse_options(layout.dialect, on_ragged),
+        convert_options=_all_text(layout.width),
+    )
+
+
+def sentinel_row(name: bytes, layout: Layout) -> bytes:
+    """Return a record whose first cell is `name` and whose others are empty."""
+    return name + layout.dialect.delimiter.encode() * (layout.width - 1) + b"\n"
+
+
+def ends_line(text: bytes) -> bool:
+    """Tell whether a record may follow the text directly."""
+    return not text or text.endswith((b"\n", b"\r"))
+
+
+def _read_options(width: int, block_size: int) -> pa_csv.ReadOptions:
+    return pa_csv.ReadOptions(use_threads=False, block_size=block_size, column_names=_cell_names(width))
+
+
+def _parse_options(dialect: Dialect, on_ragged: Callable[[Ragged], None]) -> pa_csv.ParseOptions:
+    def skip(row: pa_csv.InvalidRow) -> str:
+        on_ragged(Ragged(row.number, row.actual_columns, row.text))
+        return "skip"
+
+    return pa_csv.ParseOptions(
+        delimiter=dialect.delimiter,
+        quote_char=dialect.quote or False,
+        escape_char=dialect.escape or False,
+        newlines_in_values=True,
+        invalid_row_handler=skip,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _cell_names(width: int) -> list[str]:
+    return [str(cell) for cell in range(width)]
+
+
+@functools.lru_cache(maxsize=64)
+def _all_text(width: int) -> pa_csv.ConvertOptions:
+    return pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(_cell_names(width), pa.string()),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+        null_values=[""],
+        check_utf8=False,
+    )
