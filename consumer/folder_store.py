@@ -178,14 +178,14 @@ class FolderStore:
 
     def _object(self, file: FoundFile, found: Found) -> FolderObject | None:
         match found:
+            case stamp, etag:
+                return FolderObject(file._replace(stamp=stamp), etag, self._run)
             case FileNotFoundError() | NotADirectoryError():
                 return None
             case Unstable():
                 return FolderObject(file, provisional_etag(UNSTABLE, file.stamp), self._run)
-            case OSError():
+            case _:
                 return FolderObject(file, provisional_etag(UNREADABLE, file.stamp), self._run)
-            case stamp, etag:
-                return FolderObject(file._replace(stamp=stamp), etag, self._run)
 
     async def _known(self, bucket: str, files: Sequence[FoundFile]) -> dict[str, Etag]:
         """Return what the cache knows about these very versions."""

@@ -53,10 +53,10 @@ def find(bucket: bytes, key: str) -> FoundFile | None:
         TransientError: The system did not let us look.
     """
     try:
-        parent, _, name = key.encode().rpartition(b"/")
+        *parents, name = key.encode().split(b"/")
     except UnicodeEncodeError:
         return None
-    folder = _folder(bucket, parent)
+    folder = _folder(bucket, parents)
     if folder is None or not is_listed(name):
         return None
     path = folder + b"/" + name
@@ -79,7 +79,7 @@ def walk(bucket: bytes, prefix: str, start_after: str, report: Report) -> Iterat
         wanted, after = prefix.encode(), start_after.encode()
     except UnicodeEncodeError:
         return
-    start = _folder(bucket, wanted.rpartition(b"/")[0])
+    start = _folder(bucket, wanted.split(b"/")[:-1])
     levels = [] if start is None else [_entries(bucket, start, wanted, after, report)]
     while levels:
         path = next(levels[-1], None)
@@ -137,10 +137,10 @@ def _fault(bucket: bytes, entry: os.DirEntry[bytes]) -> str | None:
     return None
 
 
-def _folder(bucket: bytes, parent: bytes) -> bytes | None:
+def _folder(bucket: bytes, segments: list[bytes]) -> bytes | None:
     """Return the path of a folder in the bucket, None when a segment is not listed or not a folder."""
     path = bucket
-    for segment in parent.split(b"/") if parent else ():
+    for segment in segments:
         path += b"/" + segment
         status = _status(path) if is_listed(segment) else None
         if status is None or not stat.S_ISDIR(status.st_mode):

@@ -1,0 +1,470 @@
+"""What only folders do; the rest is in tests/contract/test_store.py."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from xxhash import xxh3_128
+
+from consumer import folder_file, folder_store, folder_walk
+from consumer.etag_cache import FileStamp, MemoryEtagCache
+from consumer.folder_store import FolderStore
+from consumer.store import NoSuchBucket
+from handlers.contract import ObjectChanged, ObjectGone, PermanentError, StoredObject, TransientError
+
+T = TypeVar("T")
+
+LARGE = folder_file.SMALL_FILE + 1
+LATER = 3000
+"""Milliseconds after which a file counts as settled."""
+
+
+async def inline(function: Callable[..., T], /, *args: Any) -> T:
+    return function(*args)
+
+
+class Folder:
+    """A store on a folder, with everything it is given within reach."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bucket = root / "b"
+        self.bucket.mkdir(parents=True)
+        self.cache = MemoryEtagCache()
+        self.reported: list[tuple[str, str, str]] = []
+        self.now = time.time_ns() // 1_000_000 + LATER
+        self.store = FolderStore(root, self.cache, clock=lambda: self.now, run=self.run, report=self.report)
+
+    def run(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        return inline(function, *args)
+
+    def report(self, bucket: str, path: str, reason: str) -> None:
+        self.reported.append((bucket, path, reason))
+
+    def put(self, key: str, content: bytes = b"x") -> Path:
+        path = self.bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    async def keys(self, prefix: str = "") -> list[str]:
+        return [found.key async for found in self.store.list("b", prefix)]
+
+    async def head(self, key: str) -> StoredObject:
+        found = await self.store.head("b", key)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "buckets")
+
+
+async def test_etag_is_the_xxh3_of_the_content(folder: Folder) -> None:
+    for content in (b"", b"abc", b"x" * LARGE, b"y" * 3_000_000):
+        folder.put("k", content)
+
+        assert (await folder.head("k")).etag == xxh3_128(content).hexdigest()
+        assert [found.etag async for found in folder.store.list("b")] == [xxh3_128(content).hexdigest()]
+
+
+async def test_hidden_and_unfinished_names_are_no_objects(folder: Folder) -> None:
+    for key in (".hidden", ".dir/k", "a/.b/k", "k.part", "k.TMP", "part.tmp/k"):
+        folder.put(key)
+
+        assert await folder.store.head("b", key) is None
+        assert await folder.keys(key) == []
+    folder.put("part")
+    assert await folder.keys() == ["part"]
+
+
+@pytest.mark.parametrize("key", ["../b/k", "a/../k", "./k", "..", ".", "/k", "a//k", "k\0", "k\ud800", "a/\ud800/k"])
+async def test_path_that_is_no_key_finds_nothing(folder: Folder, key: str) -> None:
+    folder.put("k")
+    folder.put("a/k")
+
+    assert await folder.store.head("b", key) is None
+    assert await folder.keys(key) == []
+
+
+@pytest.mark.parametrize("bucket", ["", ".", "..", "b/a", "../buckets/b", ".hidden", "b\0", "b\ud800", "x.part"])
+async def test_path_that_is_no_bucket_is_none(folder: Folder, bucket: str) -> None:
+    folder.put("k")
+
+    assert await folder.store.head(bucket, "k") is None
+    with pytest.raises(NoSuchBucket):
+        await anext(aiter(folder.store.list(bucket)))
+
+
+async def test_missing_bucket_is_told_with_what_to_do(folder: Folder) -> None:
+    with pytest.raises(NoSuchBucket, match=r"no bucket `c`: create the folder .*/buckets/c"):
+        await anext(aiter(folder.store.list("c")))
+
+
+async def test_file_is_no_bucket(folder: Folder) -> None:
+    (folder.root / "file").write_bytes(b"x")
+    (folder.root / ".hidden").mkdir()
+    (folder.root / "ä").mkdir()
+    (folder.root / "Z").mkdir()
+    Path(os.fsdecode(os.fsencode(folder.root) + b"/\xff")).mkdir()
+
+    assert await folder.store.buckets() == ["Z", "b", "ä"]
+
+
+async def test_missing_root_has_no_buckets_and_no_ping(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "none", MemoryEtagCache(), clock=int, run=inline, report=print)
+
+    assert await store.buckets() == []
+    with pytest.raises(TransientError, match="/none: No such file or directory: make it a folder of buckets"):
+        await store.ping()
+
+
+async def test_bucket_may_be_a_link(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere/a").mkdir(parents=True)
+    (tmp_path / "elsewhere/a/k").write_bytes(b"x")
+    (tmp_path / "elsewhere/alias").symlink_to(tmp_path / "elsewhere/a/k")
+    (folder.root / "linked").symlink_to(tmp_path / "elsewhere")
+
+    assert await folder.store.buckets() == ["b", "linked"]
+    assert [found.key async for found in folder.store.list("linked")] == ["a/k", "alias"]
+    assert await folder.store.head("linked", "alias") is not None
+
+
+async def test_link_within_the_bucket_is_an_object(folder: Folder) -> None:
+    folder.put("a/k", b"abc")
+    (folder.bucket / "alias").symlink_to("a/k")
+
+    assert await folder.keys() == ["a/k", "alias"]
+    assert await (await folder.head("alias")).read() == b"abc"
+
+
+async def test_links_out_of_the_bucket_and_to_folders_are_left_out_and_reported_once(folder: Folder) -> None:
+    secret = folder.root.parent / "secret"
+    secret.write_bytes(b"x")
+    folder.put("a/k")
+    (folder.bucket / "out").symlink_to(secret)
+    (folder.bucket / "circle").symlink_to(folder.bucket)
+    (folder.bucket / "loop").symlink_to("a")
+    (folder.bucket / "broken").symlink_to("nothing")
+
+    for _ in range(2):
+        assert await folder.keys() == ["a/k"]
+    for key in ("out", "circle/a/k", "loop/k", "broken"):
+        assert await folder.store.head("b", key) is None
+    assert sorted((Path(path).name, reason.split(":")[0]) for _, path, reason in folder.reported) == [
+        ("circle", "it is a link that leads out of the bucket"),
+        ("loop", "it is a link to a folder"),
+        ("out", "it is a link that leads out of the bucket"),
+    ]
+
+
+async def test_name_that_is_not_utf8_is_reported_once(folder: Folder) -> None:
+    folder.put("k")
+    Path(os.fsdecode(os.fsencode(folder.bucket) + b"/caf\xe9.csv")).write_bytes(b"x")
+
+    for _ in range(2):
+        assert await folder.keys() == ["k"]
+    ((bucket, path, reason),) = folder.reported
+    assert bucket == "b"
+    assert path.endswith("/buckets/b/caf\\xe9.csv")
+    assert reason == "its name is not UTF-8: rename it"
+
+
+async def test_pipe_is_no_object(folder: Folder) -> None:
+    os.mkfifo(folder.bucket / "pipe")
+
+    assert await folder.keys() == []
+    assert await folder.store.head("b", "pipe") is None
+
+
+async def test_listing_goes_on_when_files_and_folders_vanish(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("a/1", "b/1", "c", "d"):
+        folder.put(key)
+    monkeypatch.setattr(folder_store, "PAGE", 1)
+    listing = folder.store.list("b")
+    first = await anext(listing)
+    (folder.bucket / "b/1").unlink()
+    (folder.bucket / "b").rmdir()
+    (folder.bucket / "c").unlink()
+
+    assert [first.key] + [found.key async for found in listing] == ["a/1", "d"]
+
+
+async def test_file_that_vanishes_before_it_is_hashed_is_not_listed(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.put("k")
+    folder.put("z")
+    monkeypatch.setattr(folder, "run", _removing(folder.bucket / "k"))
+    store = FolderStore(folder.root, folder.cache, clock=lambda: folder.now, run=folder.run, report=folder.report)
+
+    assert [found.key async for found in store.list("b")] == ["z"]
+
+
+def _removing(path: Path) -> Callable[..., Awaitable[Any]]:
+    async def run(function: Callable[..., T], /, *args: Any) -> T:
+        if function is folder_store._hash_all:
+            path.unlink(missing_ok=True)
+        return function(*args)
+
+    return run
+
+
+# Remembered ETags
+
+
+async def remembered(folder: Folder, key: str) -> tuple[FileStamp, str] | None:
+    return (await folder.cache.get_many("b", [key])).get(key)
+
+
+@pytest.mark.parametrize("size", [1, LARGE])
+async def test_listing_trusts_a_remembered_etag(folder: Folder, size: int) -> None:
+    stamp = FileStamp.of(folder.put("k", b"x" * size).stat())
+    await folder.cache.put_many("b", {"k": (stamp, "remembered")})
+
+    assert [found.etag async for found in folder.store.list("b")] == ["remembered"]
+
+
+async def test_look_trusts_a_remembered_etag_of_a_large_file_only(folder: Folder) -> None:
+    for key, size in (("small", 1), ("large", LARGE)):
+        stamp = FileStamp.of(folder.put(key, b"x" * size).stat())
+        await folder.cache.put_many("b", {key: (stamp, "remembered")})
+
+    assert (await folder.head("large")).etag == "remembered"
+    assert (await folder.head("small")).etag == xxh3_128(b"x").hexdigest()
+
+
+async def test_etags_are_remembered_once_the_file_has_settled(folder: Folder) -> None:
+    path = folder.put("k", b"x" * LARGE)
+    folder.now = path.stat().st_mtime_ns // 1_000_000 + 1999
+    await folder.head("k")
+    await folder.keys()
+    assert await remembered(folder, "k") is None
+
+    folder.now += 2
+    await folder.head("k")
+
+    assert await remembered(folder, "k") == (FileStamp.of(path.stat()), xxh3_128(b"x" * LARGE).hexdigest())
+
+
+async def test_file_copied_with_an_old_time_settles_no_sooner(folder: Folder) -> None:
+    path = folder.put("k", b"x" * LARGE)
+    os.utime(path, ns=(0, 0))
+    folder.now = path.stat().st_ctime_ns // 1_000_000 + 1999
+    await folder.keys()
+
+    assert await remembered(folder, "k") is None
+
+
+async def test_changed_file_is_hashed_anew(folder: Folder) -> None:
+    folder.put("k", b"x" * LARGE)
+    await folder.keys()
+    folder.put("k", b"y" * LARGE)
+
+    assert (await folder.head("k")).etag == xxh3_128(b"y" * LARGE).hexdigest()
+    assert [found.etag async for found in folder.store.list("b")] == [xxh3_128(b"y" * LARGE).hexdigest()]
+
+
+# Files in motion
+
+
+def write_while_hashing(monkeypatch: pytest.MonkeyPatch, path: Path, times: int) -> None:
+    left = times
+    hash_rest = folder_file._update_from
+
+    def update_from(file: Any, digest: Any) -> None:
+        nonlocal left
+        hash_rest(file, digest)
+        if left:
+            left -= 1
+            with path.open("ab") as more:
+                more.write(b"more")
+
+    monkeypatch.setattr(folder_file, "_update_from", update_from)
+
+
+async def test_file_written_to_while_it_is_hashed_is_hashed_again(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder.put("k", b"x" * LARGE)
+    write_while_hashing(monkeypatch, path, times=1)
+    found = await folder.head("k")
+
+    assert await found.read() == b"x" * LARGE + b"more"
+
+
+async def test_file_that_keeps_changing_is_looked_at_later(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder.put("k", b"x" * LARGE)
+    write_while_hashing(monkeypatch, path, times=2)
+
+    with pytest.raises(TransientError, match="b/k is being written") as caught:
+        await folder.head("k")
+
+    assert caught.value.retry_after == 1.0
+
+
+async def test_file_that_keeps_changing_is_listed_but_cannot_be_read(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder.put("k", b"x" * LARGE)
+    write_while_hashing(monkeypatch, path, times=2)
+    (found,) = [found async for found in folder.store.list("b")]
+
+    assert found.etag.startswith(folder_file.UNSTABLE)
+    assert await remembered(folder, "k") is None
+    with pytest.raises(ObjectChanged):
+        await found.read()
+
+
+async def test_file_appended_to_while_it_is_read_is_noticed(folder: Folder) -> None:
+    path = folder.put("k", b"x" * 3_000_000)
+    found = await folder.head("k")
+    with await found.open() as stream:
+        stream.read(10)
+        with path.open("ab") as more:
+            more.write(b"y")
+        with pytest.raises(ObjectChanged, match="was changed while it was being read"):
+            stream.read()
+
+
+async def test_file_overwritten_in_place_behind_its_stamp_is_noticed(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two writes within one tick of the file system's clock leave the stamp as it was."""
+    path = folder.put("k", b"x" * 3_000_000)
+    found = await folder.head("k")
+    stamp = FileStamp(3_000_000, 0, 0, 0)
+    monkeypatch.setattr(FileStamp, "of", lambda _status: stamp)
+    found._stamp = stamp  # type: ignore[attr-defined]
+    with path.open("r+b") as file:
+        file.seek(2_999_999)
+        file.write(b"y")
+
+    with await found.open() as stream, pytest.raises(ObjectChanged):
+        stream.read()
+
+
+async def test_file_cut_short_while_it_is_read_is_noticed(folder: Folder) -> None:
+    path = folder.put("k", b"x" * 3_000_000)
+    found = await folder.head("k")
+    with await found.open() as stream:
+        stream.read(10)
+        os.truncate(path, 20)
+        with pytest.raises(ObjectChanged):
+            stream.read()
+
+
+async def test_file_deleted_while_it_is_read_is_gone(folder: Folder) -> None:
+    path = folder.put("k", b"x" * 3_000_000)
+    found = await folder.head("k")
+    with await found.open() as stream:
+        stream.read(10)
+        path.unlink()
+        with pytest.raises(ObjectGone, match="was deleted while it was being read"):
+            stream.read()
+
+
+async def test_reader_gives_no_end_twice_and_takes_no_empty_buffer(folder: Folder) -> None:
+    folder.put("k", b"abc")
+    stream: Any = await (await folder.head("k")).open()
+    with stream:
+        assert stream.raw.readable()
+        assert stream.raw.readinto(bytearray()) == 0
+        assert stream.read() == b"abc"
+        assert stream.read() == b""
+        assert stream.raw.readall() == b""
+
+
+# What the system refuses
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    def refused(path: bytes, *_: Any, **__: Any) -> Any:
+        raise OSError(error, os.strerror(error), path)
+
+    monkeypatch.setattr(folder_file, "open", refused, raising=False)
+
+
+async def test_file_this_user_may_not_read_is_there_and_fails(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder.put("k")
+    with monkeypatch.context() as patch:
+        refuse(patch, errno.EACCES)
+        found = await folder.head("k")
+        listed = [item.etag async for item in folder.store.list("b")]
+        with pytest.raises(PermanentError, match="Permission denied: let the user of this service read it"):
+            await found.read()
+    assert found.etag.startswith(folder_file.UNREADABLE)
+    assert listed == [found.etag]
+
+    path.chmod(0o600)
+
+    assert (await folder.head("k")).etag == xxh3_128(b"x").hexdigest()
+
+
+async def test_disk_that_fails_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.put("k")
+    found = await folder.head("k")
+    refuse(monkeypatch, errno.EIO)
+
+    with pytest.raises(TransientError, match="Input/output error"):
+        await found.open()
+
+
+@pytest.mark.parametrize("method", ["readinto", "readall"])
+async def test_disk_that_fails_while_reading_is_tried_again(folder: Folder, method: str) -> None:
+    folder.put("k", b"abc")
+    stream: Any = await (await folder.head("k")).open()
+
+    class Failing:
+        def readinto(self, *_: Any) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        readall = readinto
+
+        def close(self) -> None: ...
+
+    stream.raw._file.close()
+    stream.raw._file = Failing()
+    with stream, pytest.raises(TransientError, match="Input/output error"):
+        stream.raw.readinto(bytearray(1)) if method == "readinto" else stream.raw.readall()
+
+
+async def test_file_that_vanishes_before_it_is_hashed_is_none(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.put("k")
+    refuse(monkeypatch, errno.ENOENT)
+
+    assert await folder.store.head("b", "k") is None
+
+
+async def test_folder_that_cannot_be_read_does_not_look_empty(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.put("a/k")
+    scandir = os.scandir
+
+    def refused(path: bytes) -> Any:
+        if path.endswith(b"/a"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+
+    with pytest.raises(TransientError, match="/b/a: Permission denied: let this user read it"):
+        await folder.keys()
+
+
+async def test_look_the_system_refuses_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = os.fsencode(folder.put("a/k"))
+
+    def refused(path: bytes, **_: Any) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refused)
+        with pytest.raises(TransientError, match="Permission denied"):
+            folder_walk.find(os.path.dirname(path), "k")  # noqa: PTH120 (bytes)
