@@ -36,8 +36,8 @@ format: setup ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Measure, and write docs/benchmarks.md
-	$(BIN)/python -m tests.bench
+bench: setup ## Measure; ARGS=--write also writes docs/benchmarks.md
+	$(BIN)/python -m tests.bench $(ARGS)
 
 docs: setup ## Write the generated pages of docs/
 	$(BIN)/python docs/generate.py
