@@ -1,4 +1,4 @@
-"""What the committer needs of a table, and what it is asked to do; no library in between, so that it can be simulated."""
+"""What the committer needs of a table and what it is asked to do, without PyIceberg: a simulation puts in its own."""
 
 from __future__ import annotations
 

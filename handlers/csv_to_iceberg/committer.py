@@ -3,9 +3,9 @@ One committer per table: collects what claims want, and commits it in groups.
 
 A window closes when its time is over, when it is full, or when nothing more is on its way to it. Its small files are
 cooked and written once, while the window before it is being committed. A commit then follows the worker protocol
-(docs/protocol.md, step 5) to the letter: freeze the group, load the metadata, check the claims, plan from that metadata,
-compare-and-swap against exactly it; after a conflict or an unknown outcome again from the freeze, because only a commit
-of one's own proves anything.
+(docs/protocol.md, step 5) to the letter: freeze the group, load the metadata, check the claims, plan from that
+metadata, compare-and-swap against exactly it; after a conflict or an unknown outcome again from the freeze, because
+only a commit of one's own proves anything.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ class TableCommitter(Generic[L, S]):
             except Exception:
                 unknown = unknown or window.used
                 log.warning("commit.failed", table=self._table.name, outcome_unknown=window.used, exc_info=True)
-            await asyncio.sleep(self._backoff(attempt))
+            await asyncio.sleep(backoff(attempt, self._context.new_id()))
         message = f"table {self._table.name}: no commit succeeded in {MAX_TRIES} tries; it will be tried again"
         _fail(window.waiting(), OutcomeUnknown(message) if unknown else TransientError(message))
 
@@ -327,10 +327,15 @@ class TableCommitter(Generic[L, S]):
                 await self._stage(window)
         window.used = False
 
-    def _backoff(self, attempt: int) -> float:
-        """Return seconds that double with each try, spread so that two committers do not stay in step."""
-        spread = 0.5 + int(self._context.new_id()[:4], 16) / 0xFFFF
-        return min(FIRST_DELAY * 2.0**attempt, LONGEST_DELAY) * spread
+
+def backoff(attempt: int, seed: str) -> float:
+    """
+    Return seconds that double with each try from 0, spread by half so that two committers do not stay in step.
+
+    `seed` begins with four random hexadecimal digits.
+    """
+    spread = 0.5 + int(seed[:4], 16) / 0xFFFF
+    return min(FIRST_DELAY * 2.0**attempt, LONGEST_DELAY) * spread
 
 
 def _plan(window: Window[S], holders: Sequence[Entry[S]]) -> Plan[S]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -171,14 +171,10 @@ class Lake:
 
     def create(self, name: str, schema: Schema, properties: Mapping[str, str]) -> None:
         """Create an empty table unless somebody else just did."""
-        try:
+        with suppress(NamespaceAlreadyExistsError):
             self.catalog.create_namespace(name.rpartition(".")[0])
-        except NamespaceAlreadyExistsError:
-            pass
-        try:
+        with suppress(TableAlreadyExistsError):
             self.catalog.create_table(name, schema, properties={"format-version": "2", **PROPERTIES, **properties})
-        except TableAlreadyExistsError:
-            pass
 
     def ours(self) -> Iterator[tuple[str, str]]:
         """Yield (name, bucket) of every table that carries our route property."""
@@ -187,6 +183,13 @@ class Lake:
             bucket = owner_bucket(table) if table is not None else None
             if bucket is not None and not name.rpartition(".")[2].startswith(RESERVED_PREFIX):
                 yield name, bucket
+
+    def own_namespaces(self) -> list[str]:
+        """Return the namespaces with a table of ours or a registry, sorted."""
+        tables = [name for name, _ in self.ours()] + [
+            name for name in self.table_names() if name.endswith(f".{REGISTRY}")
+        ]
+        return sorted({name.rpartition(".")[0] for name in tables})
 
 
 def owner_bucket(table: Table) -> str | None:

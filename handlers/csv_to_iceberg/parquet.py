@@ -74,23 +74,29 @@ def read_footer(io: FileIO, path: str) -> Written:
         return Written(path, len(source), pq.read_metadata(stream))
 
 
-def data_file(
-    written: Written, schema: Schema, properties: Mapping[str, str], spec_id: int, sources: tuple[str, str]
-) -> DataFile:
-    """
-    Describe a data file to Iceberg, with bounds from its footer.
-
-    `sources` are the lowest and highest key in it; they are the exact bounds, whatever the footer kept of them.
-    """
+def plain_data_file(written: Written, schema: Schema, properties: Mapping[str, str], spec_id: int) -> DataFile:
+    """Describe a data file to Iceberg, with counts and bounds from its footer."""
     statistics = data_file_statistics_from_parquet_metadata(
         parquet_metadata=written.footer,
         stats_columns=compute_statistics_plan(schema, dict(properties)),
         parquet_column_mapping=parquet_path_to_id_mapping(schema),
     ).to_serialized_dict()
+    return _entry(DataFileContent.DATA, written, Record(), spec_id, statistics)
+
+
+def data_file(
+    written: Written, schema: Schema, properties: Mapping[str, str], spec_id: int, sources: tuple[str, str]
+) -> DataFile:
+    """
+    Describe a data file with sources in it.
+
+    `sources` are the lowest and highest key; they are the exact bounds, whatever the footer kept of them.
+    """
+    entry = plain_data_file(written, schema, properties, spec_id)
     field_id = schema.find_field(SOURCE_FILE).field_id
-    statistics["lower_bounds"][field_id] = sources[0].encode()
-    statistics["upper_bounds"][field_id] = sources[1].encode()
-    return _entry(DataFileContent.DATA, written.path, written.size, Record(), spec_id, statistics)
+    entry.lower_bounds[field_id] = sources[0].encode()
+    entry.upper_bounds[field_id] = sources[1].encode()
+    return entry
 
 
 def renamed(file: DataFile, path: str) -> DataFile:
@@ -119,7 +125,7 @@ def write_deletes(io: FileIO, path: str, target: DataFile, positions: Positions)
         "split_offsets": [len(b"PAR1")],
     }
     # A delete file belongs to the partition of its data file, whatever the table's spec is today.
-    return _entry(DataFileContent.POSITION_DELETES, path, written.size, target.partition, target.spec_id, statistics)
+    return _entry(DataFileContent.POSITION_DELETES, written, target.partition, target.spec_id, statistics)
 
 
 def read_deletes(io: FileIO, delete_file: DataFile, target: str) -> Positions:
@@ -131,14 +137,14 @@ def read_deletes(io: FileIO, delete_file: DataFile, target: str) -> Positions:
 
 
 def _entry(
-    content: DataFileContent, path: str, size: int, partition: Record, spec_id: int, statistics: Mapping[str, Any]
+    content: DataFileContent, written: Written, partition: Record, spec_id: int, statistics: Mapping[str, Any]
 ) -> DataFile:
     entry = DataFile.from_args(
         content=content,
-        file_path=path,
+        file_path=written.path,
         file_format=FileFormat.PARQUET,
         partition=partition,
-        file_size_in_bytes=size,
+        file_size_in_bytes=written.size,
         key_metadata=None,
         equality_ids=None,
         sort_order_id=None,

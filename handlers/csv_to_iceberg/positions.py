@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, FileFormat, ManifestEntry
 
@@ -35,16 +36,31 @@ class Removal:
     """Rows to be deleted from data files that stay."""
 
 
+@dataclass(slots=True)
+class DeletedRows:
+    """The rows of a data file that some delete files take out."""
+
+    gone: NDArray[np.bool_]
+    """One flag per row of the data file."""
+    delete_files: set[str] = field(default_factory=set)
+    """Paths of the delete files the flags come from."""
+
+
 class RowFinder:
     """Finds the rows of keys; remembers what it has read of immutable files. For one thread."""
 
     def __init__(self) -> None:
         self._runs: Facts[str, SourceRuns] = Facts(CACHE_BYTES, lambda runs: runs.weight)
-        self._deleted: Facts[str, Positions] = Facts(CACHE_BYTES, lambda positions: int(positions.nbytes))
+        self._deletes: Facts[str, Positions] = Facts(CACHE_BYTES // 4, lambda positions: int(positions.nbytes))
+        self._deleted: Facts[str, DeletedRows] = Facts(CACHE_BYTES, lambda rows: int(rows.gone.nbytes))
 
-    def know(self, path: str, runs: SourceRuns) -> None:
+    def know_runs(self, path: str, runs: SourceRuns) -> None:
         """Remember the sources of a data file just written, so that it need not be read back."""
         self._runs.put(path, runs)
+
+    def know_deletes(self, path: str, positions: Positions) -> None:
+        """Remember the positions in a delete file (of one data file) just written."""
+        self._deletes.put(path, positions)
 
     def removal(self, live: LiveFiles, keys: Collection[str], field_id: int, io: FileIO) -> Removal:
         """
@@ -63,17 +79,17 @@ class RowFinder:
         for entry, whole in _candidates(live, keys, field_id):
             file = entry.data_file
             delete_files = live.deletes_of(entry)
-            if whole:
-                found: Positions | None = None
-            else:
+            if not whole:
                 found = self._runs_of(file, field_id, io).positions(wanted)
+                if found.size and delete_files:
+                    gone = self._deleted_rows(file, delete_files, io).gone
+                    found = found[~gone[found]]
+                    left = file.record_count - int(np.count_nonzero(gone)) - len(found)
+                else:
+                    left = file.record_count - len(found)
                 if not found.size:
                     continue
-                deleted = self._deleted_rows(file.file_path, delete_files, io)
-                found = np.setdiff1d(found, deleted, assume_unique=True) if deleted.size else found
-                if not found.size:
-                    continue
-                if len(found) + len(deleted) < file.record_count:
+                if left:
                     result.deletes.append((file, found))
                     continue
             result.dropped.add(file.file_path)
@@ -87,17 +103,21 @@ class RowFinder:
         _must_be_parquet(file)
         return self._runs.put(file.file_path, read_runs(io, file.file_path, field_id, file.record_count))
 
-    def _deleted_rows(self, path: str, delete_files: set[DataFile], io: FileIO) -> Positions:
-        rows = [self._deletes_in(file, path, io) for file in delete_files]
-        return np.unique(np.concatenate(rows)) if rows else np.empty(0, np.int64)
-
-    def _deletes_in(self, delete_file: DataFile, path: str, io: FileIO) -> Positions:
-        key = f"{delete_file.file_path}\0{path}"
-        known = self._deleted.get(key)
-        if known is not None:
-            return known
-        _must_be_parquet(delete_file)
-        return self._deleted.put(key, read_deletes(io, delete_file, path))
+    def _deleted_rows(self, file: DataFile, delete_files: set[DataFile], io: FileIO) -> DeletedRows:
+        """Return the rows that exactly these delete files take out."""
+        path = file.file_path
+        rows = self._deleted.get(path)
+        if rows is None or not rows.delete_files <= {other.file_path for other in delete_files}:
+            rows = self._deleted.put(path, DeletedRows(np.zeros(file.record_count, np.bool_)))
+        for other in delete_files:
+            if other.file_path not in rows.delete_files:
+                known = self._deletes.get(other.file_path)
+                if known is None:
+                    _must_be_parquet(other)
+                    known = read_deletes(io, other, path)
+                rows.gone[known] = True
+                rows.delete_files.add(other.file_path)
+        return rows
 
 
 def _candidates(live: LiveFiles, keys: Collection[str], field_id: int) -> Iterator[tuple[ManifestEntry, bool]]:

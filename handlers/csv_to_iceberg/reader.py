@@ -94,10 +94,9 @@ def readable(connection: duckdb.DuckDBPyConnection, table: Table, label: str) ->
     if None in paths or any(_sql_type(field.field_type) is None for field in fields):
         # Remote files and nested columns: PyIceberg reads them itself, all into memory.
         connection.register(label, table.scan().to_arrow())
-        return Readable(f"SELECT * FROM {quoted(label)}", ())
+        return Readable(f"SELECT * FROM {quoted(label)}", ())  # noqa: S608  # quoted
     if not tasks:
-        empty = ", ".join(f"NULL::{_sql_type(field.field_type)} AS {quoted(field.name)}" for field in fields)
-        return Readable(f"SELECT {empty} WHERE false", ())
+        return without_rows(table)
     columns = ", ".join(quoted(field.name) for field in fields)
     schema = "MAP {{{}}}".format(  # braces of SQL in an f-string are unreadable
         ", ".join(
@@ -116,6 +115,14 @@ def readable(connection: duckdb.DuckDBPyConnection, table: Table, label: str) ->
             f" ANTI JOIN {quoted(label)} AS gone ON data.filename = gone.file AND data.file_row_number = gone.pos"
         )
     return Readable(" UNION ALL ".join(selects), tuple(path for path in paths if path is not None))
+
+
+def without_rows(table: Table) -> Readable:
+    """Return the columns of a table without its rows; nested columns as text."""
+    columns = ", ".join(
+        f"NULL::{_sql_type(field.field_type) or 'VARCHAR'} AS {quoted(field.name)}" for field in table.schema().fields
+    )
+    return Readable(f"SELECT {columns} WHERE false", ())
 
 
 def fetch(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

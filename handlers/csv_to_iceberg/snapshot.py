@@ -1,9 +1,9 @@
 """
 One snapshot that adds data files, drops files and adds position deletes, committed by one compare-and-swap.
 
-PyIceberg has no writer for position deletes, and its snapshot producers retry, copy all metadata about 15 times a commit
-and rewrite every manifest at a merge. This is the one module that stands on its inner classes; their minor version is
-pinned in `pyproject.toml`.
+PyIceberg has no writer for position deletes, and its snapshot producers retry, copy all metadata about 15 times a
+commit and rewrite every manifest at a merge. This is the one module that stands on its inner classes; their minor
+version is pinned in `pyproject.toml`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,6 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.io import FileIO
 
-from handlers.csv_to_iceberg.lake import Lake
 from handlers.csv_to_iceberg.parquet import data_file, read_footer
 from handlers.csv_to_iceberg.reader import literal, local_path, quoted
 from handlers.csv_to_iceberg.results import Source
@@ -40,20 +40,25 @@ class _Rows:
             raise
 
 
-def stage_stream(
-    table: IcebergTable, lake: Lake, loaded: Loaded, shape: Shape, rows: StreamedCsv, source: Source, at: int
-) -> Staged:
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every row of an object is stamped with."""
+
+    source: Source
+    at: int
+    """Epoch milliseconds, for `_ingested_at`."""
+
+
+def stage_stream(table: IcebergTable, loaded: Loaded, shape: Shape, rows: StreamedCsv, stamp: Stamp) -> Staged:
     """
     Write all rows of an object in constant memory; blocks, belongs on the `stream` lane, closes `rows`.
 
     Args:
         table: Where the rows are going to be committed.
-        lake: Its lake.
         loaded: Any state of the table.
         shape: What the table will look like; has all columns of `rows`.
         rows: The object, opened.
-        source: The object's version.
-        at: Epoch milliseconds, for `_ingested_at`.
+        stamp: The object's version and the time.
 
     Raises:
         StartAgain: The object must be opened again.
@@ -63,9 +68,10 @@ def stage_stream(
     schema = shape.arrow(columns)
     written = {field.name.lower(): shape.fields[field.name.lower()] for field in schema}
     target = table.new_data_path(loaded, "")
-    folder = Path(local_path(target) or lake.settings.home / "staging" / target.rpartition("/")[2])
+    source = stamp.source
+    folder = Path(local_path(target) or table.settings.home / "staging" / target.rpartition("/")[2])
     with rows:
-        _copy_to_parquet(rows, schema, source, at, folder, lake.settings.stream_memory)
+        _copy_to_parquet(rows, schema, stamp, folder, table.settings.stream_memory)
         count = rows.report.rows
     files, runs = [], []
     for path in sorted(folder.glob("*.parquet")) if count else ():
@@ -81,12 +87,12 @@ def stage_stream(
     return Staged(tuple(files), tuple(runs), (count,), columns, written, shape, str(loaded.table.metadata.table_uuid))
 
 
-def _copy_to_parquet(rows: StreamedCsv, schema: pa.Schema, source: Source, at: int, folder: Path, memory: int) -> None:
+def _copy_to_parquet(rows: StreamedCsv, schema: pa.Schema, stamp: Stamp, folder: Path, memory: int) -> None:
     folder.mkdir(parents=True)
     constants = {
-        SOURCE_FILE: literal(source.key),
-        SOURCE_ETAG: literal(source.etag),
-        INGESTED_AT: f"make_timestamp({at}::BIGINT * 1000)",
+        SOURCE_FILE: literal(stamp.source.key),
+        SOURCE_ETAG: literal(stamp.source.etag),
+        INGESTED_AT: f"make_timestamp({stamp.at}::BIGINT * 1000)",
     }
     given = {name.lower() for name in rows.schema.names}
     names = [field.name for field in schema]

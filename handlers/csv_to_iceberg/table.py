@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
+import numpy as np
 from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from handlers.csv_to_iceberg.columns import ColumnType
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan, Shown
-from handlers.csv_to_iceberg.lake import ROUTE, Lake
+from handlers.csv_to_iceberg.lake import ROUTE, Lake, LakeSettings
 from handlers.csv_to_iceberg.live import LiveFiles, manifest_facts
 from handlers.csv_to_iceberg.parquet import data_file, renamed, write_deletes, write_table
 from handlers.csv_to_iceberg.positions import RowFinder
@@ -21,7 +23,7 @@ from handlers.csv_to_iceberg.refusals import UnsupportedTable
 from handlers.csv_to_iceberg.results import Part
 from handlers.csv_to_iceberg.shape import SOURCE_ETAG, SOURCE_FILE, Shape, ShapeChanged, merged
 from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot, expire_snapshots
-from handlers.csv_to_iceberg.sources import SourceRuns
+from handlers.csv_to_iceberg.sources import Positions, SourceRuns
 from handlers.csv_to_iceberg.staged import Staged, one_table
 
 
@@ -41,7 +43,14 @@ class IcebergTable:
     """
 
     def __init__(
-        self, lake: Lake, name: str, bucket: str, prefix: str, clock: Callable[[], int], new_id: Callable[[], str]
+        self,
+        lake: Lake,
+        name: str,
+        bucket: str,
+        prefix: str,
+        *,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
     ) -> None:
         self.name = name
         self._lake = lake
@@ -52,6 +61,11 @@ class IcebergTable:
         self._manifests = manifest_facts()
         self._finder = RowFinder()
         self._commits = 0
+
+    @property
+    def settings(self) -> LakeSettings:
+        """Settings of the lake."""
+        return self._lake.settings
 
     def load(self) -> Loaded | None:
         """
@@ -134,19 +148,15 @@ class IcebergTable:
         table, io = loaded.table, loaded.table.io
         live = LiveFiles.of(table, self._manifests)
         removal = self._finder.removal(live, plan.clear, loaded.shape.fields[SOURCE_FILE].field_id, io)
-        deletes = [
-            write_deletes(io, self.new_data_path(loaded, "-deletes.parquet"), file, positions)
-            for file, positions in removal.deletes
-        ]
+        gone = list(removal.deletes)
         added = []
         for staged, lost in plan.add:
             for file, runs in zip(staged.files, staged.runs, strict=True):
-                self._finder.know(file.file_path, runs)
+                self._finder.know_runs(file.file_path, runs)
                 added.append(file)
-            for part in lost:
-                if staged.rows[part]:
-                    path = self.new_data_path(loaded, "-deletes.parquet")
-                    deletes.append(write_deletes(io, path, staged.files[0], staged.positions(part)))
+            if taken := [staged.positions(part) for part in lost if staged.rows[part]]:
+                gone.append((staged.files[0], np.concatenate(taken)))
+        deletes = [self._write_deletes(loaded, file, positions) for file, positions in gone]
         grown = loaded.shape.grown(merged(staged.columns for staged, _ in plan.add))
         change = Change(added, deletes, frozenset(removal.dropped), shape=None if grown is loaded.shape else grown)
         snapshot = commit_snapshot(
@@ -158,9 +168,14 @@ class IcebergTable:
             summary={"lakedrop.sources": str(plan.sources)},
         )
         self._commits += 1
-        if self._commits % self._lake.settings.expire_every == 0:
-            expire_snapshots(table, self._lake.settings.snapshots_kept)
+        if self._commits % self.settings.expire_every == 0:
+            expire_snapshots(table, self.settings.snapshots_kept)
         return snapshot
+
+    def _write_deletes(self, loaded: Loaded, file: DataFile, positions: Positions) -> DataFile:
+        delete_file = write_deletes(loaded.table.io, self.new_data_path(loaded, "-deletes.parquet"), file, positions)
+        self._finder.know_deletes(delete_file.file_path, positions)
+        return delete_file
 
     def shown(self, loaded: Loaded, keys: Collection[str]) -> dict[str, Shown]:
         """Count what the table shows of some keys: rows, and the versions they are from."""

@@ -1,0 +1,100 @@
+"""Staging one object by itself: because it is large, or because an earlier holder died over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from handlers.contract import HandlerContext, StoredObject
+from handlers.csv_to_iceberg.columns import ColumnType, Pins
+from handlers.csv_to_iceberg.commit_port import Unpacked
+from handlers.csv_to_iceberg.cook import cook
+from handlers.csv_to_iceberg.memory import Memory
+from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.refusals import UnsupportedColumn
+from handlers.csv_to_iceberg.results import Report, SmallFile, Source
+from handlers.csv_to_iceberg.staged import Staged
+from handlers.csv_to_iceberg.stream import Lessons, StartAgain, StreamedCsv
+from handlers.csv_to_iceberg.streaming import Stamp, stage_stream
+from handlers.csv_to_iceberg.table import IcebergTable, Loaded
+
+
+class AloneStager:
+    """
+    Stages single objects for one table.
+
+    Raises `ShapeChanged` when the table changed meanwhile: begin again.
+    """
+
+    def __init__(self, table: IcebergTable, memory: Memory, options: Options, context: HandlerContext) -> None:
+        self._table = table
+        self._memory = memory
+        self._options = options
+        self._context = context
+
+    async def small(self, file: SmallFile, read: Callable[[], None]) -> tuple[Staged, Report]:
+        """
+        Cook one small file with nothing else in the process; `read` is called when that is done.
+
+        Raises:
+            Unpacked: It is too large for that once unpacked.
+            PermanentError: It cannot be ingested.
+        """
+        loaded, pins = await self._load()
+        cooked = await self._context.run("cpu", cook, [file], pins, self._memory, self._options)
+        read()
+        if cooked.too_large:
+            raise Unpacked(file.source.key)
+        for failure in cooked.failures.values():
+            raise failure
+        (part,) = cooked.parts
+        loaded = await self._with(loaded, part.columns)
+        now = self._context.clock()
+        staged = await self._context.run("commit", self._table.stage, loaded, loaded.shape, [part], now)
+        return staged, part.report
+
+    async def large(self, found: StoredObject, read: Callable[[], None]) -> tuple[Staged, Report]:
+        """Stream one object of any size; `read` is called at its end. Raises as opening and reading it does."""
+        source = Source(found.key, found.etag)
+        loaded, pins = await self._load()
+        lessons = Lessons()
+        while True:
+            raw = await found.open()
+            try:
+                rows = await self._context.run("stream", self._open, raw, source, pins, lessons)
+                staged = await self._stream(loaded, rows, source)
+            except StartAgain as again:
+                pins, lessons = again.pins, again.lessons
+                continue
+            read()
+            return staged, rows.report
+
+    def _open(self, raw: BinaryIO, source: Source, pins: Pins, lessons: Lessons) -> StreamedCsv:
+        try:
+            return StreamedCsv(raw, source, pins, self._memory, self._options, lessons=lessons)
+        except BaseException:
+            raw.close()
+            raise
+
+    async def _stream(self, loaded: Loaded | None, rows: StreamedCsv, source: Source) -> Staged:
+        try:
+            loaded = await self._with(loaded, rows.columns)
+            shape = loaded.shape.grown(rows.columns)
+        except BaseException:
+            rows.close()
+            raise
+        stamp = Stamp(source, self._context.clock())
+        return await self._context.run("stream", stage_stream, self._table, loaded, shape, rows, stamp)
+
+    async def _load(self) -> tuple[Loaded | None, Pins]:
+        loaded = await self._context.run("commit", self._table.load)
+        return loaded, {} if loaded is None else dict(loaded.shape.pins)
+
+    async def _with(self, loaded: Loaded | None, columns: dict[str, ColumnType]) -> Loaded:
+        """Make the table for these columns if there is none; refuse columns that cannot be written."""
+        if loaded is None:
+            loaded = await self._context.run("commit", self._table.create, columns)
+        field = loaded.shape.unsupported(columns)
+        if field is not None:
+            raise UnsupportedColumn(self._table.name, field.name, str(field.field_type))
+        return loaded

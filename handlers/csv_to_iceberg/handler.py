@@ -1,0 +1,248 @@
+"""The CSV handler: objects of a bucket become rows of Iceberg tables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Final, Literal
+
+import structlog
+
+from handlers.contract import (
+    Claim,
+    Failure,
+    HandlerContext,
+    HandlerError,
+    ObjectRef,
+    Outcome,
+    Receipt,
+    Skip,
+    StoredObject,
+    TransientError,
+    Unit,
+    Verdict,
+)
+from handlers.csv_to_iceberg.budget import ByteBudget
+from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Landed, Plan, Unpacked
+from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
+from handlers.csv_to_iceberg.inventory import NamespaceInventory, OwnTable
+from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement
+from handlers.csv_to_iceberg.names import table_name
+from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_absence, receipt_of_rows
+from handlers.csv_to_iceberg.registry import Record, Registry, record_of
+from handlers.csv_to_iceberg.results import Report, SmallFile, Source
+from handlers.csv_to_iceberg.shape import ShapeChanged
+from handlers.csv_to_iceberg.staged import Staged
+from handlers.csv_to_iceberg.table import IcebergTable
+from handlers.csv_to_iceberg.target import Target
+
+log = structlog.get_logger(__name__)
+
+MAX_STAGES: Final = 5
+"""Times one object is staged because its table changed meanwhile, before it is tried again later."""
+
+
+class CsvToIceberg:
+    """Brings Iceberg tables to the state of a bucket's CSV files."""
+
+    name: str = "csv_to_iceberg"
+    version: str = VERSION
+    max_in_flight: int = 4000
+    fenced: bool = True
+
+    def __init__(self, settings: LakeSettings, context: HandlerContext) -> None:
+        self._settings = settings
+        self._context = context
+        self._lake = Lake(settings)
+        self._targets: dict[tuple[str, str], Target] = {}
+        self._registries: dict[str, Registry] = {}
+        self._budget = ByteBudget(settings.max_bytes_in_flight)
+
+    def unit_of(self, ref: ObjectRef, options: Options) -> str:
+        """Every object is a unit."""
+        del options
+        return ref.key
+
+    async def apply(self, unit: Unit, objects: Sequence[StoredObject], claim: Claim) -> Receipt:
+        """
+        Replace the rows of an object, or remove them when it is gone.
+
+        Raises:
+            Skip: The object lies in no folder, so there is no table for it.
+            HandlerError: See the contract.
+        """
+        options: Options = unit.options
+        target = self._target(unit)
+        if not objects:
+            mode: Literal["remove", "keep"] = options.on_delete
+            landed = await target.committer.submit(Entry(unit.name, claim.token, mode, _future()))
+            return receipt_of_absence(target.table.name, landed)
+        (found,) = objects
+        if found.size > self._settings.large_file_warning:
+            log.warning("csv.large_file", bucket=unit.bucket, key=found.key, bytes=found.size, table=target.table.name)
+        streamed = found.size > self._settings.small_file_bytes
+        for _ in range(MAX_STAGES):
+            try:
+                landed = await (self._large if streamed else self._small)(target, found, options, claim)
+            except ShapeChanged as change:
+                log.info("csv.staged_again", key=found.key, table=target.table.name, reason=str(change))
+            except Unpacked:
+                streamed = True
+            else:
+                return receipt_of_rows(found.etag, target.table.name, landed)
+        raise TransientError(f"table {target.table.name} changed {MAX_STAGES} times while the object was being read")
+
+    async def verify(self, unit: Unit, receipt: Receipt) -> Verdict:
+        """Count the rows of the object in its table."""
+        target = self._target(unit)
+        expected = {"rows": receipt.counts.get("rows", 0)}
+        loaded = await self._context.run("commit", target.table.load)
+        if loaded is None:
+            return Verdict(not expected["rows"], expected, {"rows": 0}, f"there is no table {target.table.name}")
+        shown = (await self._context.run("stream", target.table.shown, loaded, [unit.name]))[unit.name]
+        found = {"rows": sum(shown.rows.values())}
+        others = {etag: count for etag, count in shown.rows.items() if count and etag != receipt.fingerprint}
+        if found != expected:
+            message = f"table {target.table.name} shows {found['rows']} rows, not {expected['rows']}"
+        elif others and receipt.fingerprint:
+            message = f"table {target.table.name} shows rows of other versions: {others}"
+        else:
+            return Verdict(True, expected, found, f"table {target.table.name} shows the rows of the receipt")
+        return Verdict(False, expected, found, message)
+
+    async def inventory(self) -> AsyncIterator[tuple[str, str, Receipt | Failure]]:
+        """
+        Fence every table of ours, then tell what it shows.
+
+        Failures come after all receipts of their namespace; a unit may have both: its table shows the version of the
+        receipt, and the failure is of a newer one.
+        """
+        tables = await self._context.run("commit", self._own_tables)
+        for own in tables:
+            await self._fence(own)
+        namespaces = await self._context.run("commit", self._lake.own_namespaces)
+        for namespace in namespaces:
+            mine = [own for own in tables if own.name.rpartition(".")[0] == namespace]
+            opened = await self._context.run("stream", NamespaceInventory, self._lake, mine, self._registry(namespace))
+            try:
+                while page := await self._context.run("stream", opened.page):
+                    for item in page:
+                        yield item
+            finally:
+                await self._context.run("stream", opened.close)
+
+    def _own_tables(self) -> list[OwnTable]:
+        return [OwnTable(name, bucket) for name, bucket in self._lake.ours()]
+
+    async def record(self, outcomes: Sequence[Outcome], *, again: bool) -> None:
+        """Append outcomes to the registries of their namespaces."""
+        by_namespace: dict[str, list[Record]] = {}
+        for outcome in outcomes:
+            place = self._settings.routes.get(outcome.route, Placement())
+            namespace, record = record_of(outcome, place.namespace, place.prefix)
+            by_namespace.setdefault(namespace, []).append(record)
+        for namespace, records in by_namespace.items():
+            append = partial(self._registry(namespace).append, records)
+            await self._until_committed(append, again=again)
+
+    async def ping(self) -> None:
+        """Raise when the catalog cannot be reached."""
+        await self._context.run("commit", self._lake.ping)
+
+    async def aclose(self) -> None:
+        """Wait for commits under way, fail those not begun, let go of the catalog."""
+        for target in self._targets.values():
+            await target.committer.aclose()
+        await self._context.run("commit", self._lake.close)
+
+    async def _small(self, target: Target, found: StoredObject, options: Options, claim: Claim) -> Landed:
+        source = Source(found.key, found.etag)
+        if claim.alone:
+            file = SmallFile(source, await found.read())
+            own, report = await target.stager(options).small(file, claim.staged)
+            return await target.committer.submit(_own_entry(found.key, claim, own, report))
+        with ExitStack() as reading:
+            reading.enter_context(target.committer.expected())
+            async with self._budget.hold(found.size):
+                file = SmallFile(source, await found.read())
+                reading.close()
+                entry = Entry[Staged](found.key, claim.token, "replace", _future(), file, options, staged=claim.staged)
+                return await target.committer.submit(entry)
+
+    async def _large(self, target: Target, found: StoredObject, options: Options, claim: Claim) -> Landed:
+        own, report = await target.stager(options).large(found, claim.staged)
+        return await target.committer.submit(_own_entry(found.key, claim, own, report))
+
+    def _target(self, unit: Unit) -> Target:
+        rest = unit.name.removeprefix(unit.prefix)
+        table = table_name(rest)
+        if table is None:
+            raise Skip(
+                f"{unit.name} lies in no folder: the first folder below {unit.prefix or 'the bucket'} is the table"
+            )
+        name = f"{unit.options.namespace}.{table}"
+        target = self._targets.get((name, unit.bucket))
+        if target is None:
+            target = Target(self._table(name, unit.bucket, unit.prefix), self._context)
+            self._targets[name, unit.bucket] = target
+        return target
+
+    def _table(self, name: str, bucket: str, prefix: str = "") -> IcebergTable:
+        return IcebergTable(self._lake, name, bucket, prefix, clock=self._context.clock, new_id=self._context.new_id)
+
+    def _registry(self, namespace: str) -> Registry:
+        registry = self._registries.get(namespace)
+        if registry is None:
+            registry = Registry(self._lake, namespace, self._context.clock, self._context.new_id)
+            self._registries[namespace] = registry
+        return registry
+
+    async def _fence(self, own: OwnTable) -> None:
+        """Commit an empty snapshot: commits loaded before it fail, whoever holds them."""
+        table = self._table(own.name, own.bucket)
+
+        def fence(again: bool) -> None:  # an empty snapshot may come twice
+            del again
+            loaded = table.load()
+            if loaded is not None:
+                table.commit(loaded, Plan())
+
+        await self._until_committed(fence, again=False)
+
+    async def _until_committed(self, attempt: Callable[[bool], object], *, again: bool) -> None:
+        """
+        Run `attempt` on the commit lane until it succeeds; after an unknown outcome with True.
+
+        Raises:
+            HandlerError: It cannot, or did not in `MAX_TRIES` tries.
+        """
+        for number in range(MAX_TRIES):
+            try:
+                await self._context.run("commit", attempt, again)
+            except CommitConflict:
+                pass
+            except HandlerError:
+                raise
+            except Exception:
+                again = True
+                log.warning("commit.failed", outcome_unknown=True, exc_info=True)
+            else:
+                return
+            await asyncio.sleep(backoff(number, self._context.new_id()))
+        raise TransientError(f"no commit succeeded in {MAX_TRIES} tries")
+
+
+def create(settings: LakeSettings, context: HandlerContext) -> CsvToIceberg:
+    """Make the handler; opens the catalog."""
+    return CsvToIceberg(settings, context)
+
+
+def _own_entry(key: str, claim: Claim, own: Staged, report: Report) -> Entry[Staged]:
+    return Entry(key, claim.token, "replace", _future(), own=own, report=report)
+
+
+def _future() -> asyncio.Future[Landed]:
+    return asyncio.get_running_loop().create_future()

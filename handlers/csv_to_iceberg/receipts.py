@@ -1,0 +1,59 @@
+"""Receipts: what a table holds of an object, in words for the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from handlers.contract import ABSENT, Receipt
+from handlers.csv_to_iceberg.commit_port import Landed, Shown
+from handlers.csv_to_iceberg.results import Report
+
+VERSION: Final = "1"
+"""Of this handler; raised when files would become other rows than before."""
+
+UNKNOWN: Final = "?"
+"""Fingerprint, equal to none, of rows whose version cannot be told: somebody else wrote them, or there are two."""
+
+
+def receipt_of_rows(fingerprint: str, table: str, landed: Landed) -> Receipt:
+    """Return the receipt of an object that was ingested."""
+    report = landed.report or Report()
+    counts = {
+        "records": report.records,
+        "rows": report.rows,
+        "rejected": report.rejected,
+        "rescued": report.rescued,
+    }
+    return Receipt(fingerprint, VERSION, table, counts, {"snapshot": landed.snapshot, **_details(report)})
+
+
+def receipt_of_absence(table: str, landed: Landed) -> Receipt:
+    """Return the receipt of an object that is gone: of the rows the table goes on showing, if any."""
+    if landed.shown is None:
+        return Receipt(ABSENT, VERSION, table, {"rows": 0}, {"snapshot": landed.snapshot})
+    return receipt_of_shown(table, landed.shown, {"snapshot": landed.snapshot, "object": "deleted, rows kept"})
+
+
+def receipt_of_shown(table: str, shown: Shown, detail: Mapping[str, Any]) -> Receipt:
+    """Return the receipt of what was found in a table."""
+    versions = [etag for etag, count in shown.rows.items() if count]
+    fingerprint = ABSENT if not versions else versions[0] or UNKNOWN if len(versions) == 1 else UNKNOWN
+    return Receipt(fingerprint, VERSION, table, {"rows": sum(shown.rows.values())}, detail)
+
+
+def _details(report: Report) -> dict[str, Any]:
+    return {
+        "encoding": report.encoding,
+        "compression": report.compression,
+        "delimiter": report.delimiter,
+        "quote": report.quote,
+        "escape": report.escape,
+        "header_line": report.header_line,
+        "columns": [[column.name, column.type.value, column.reason] for column in report.columns],
+        "warnings": report.warnings,
+        "rejects": [
+            {"record": reject.record, "line": reject.line, "text": reject.text, "reason": reject.reason}
+            for reject in report.rejects
+        ],
+    }

@@ -1,0 +1,38 @@
+"""A table and all that serves it: what the handler keeps for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from handlers.contract import HandlerContext
+from handlers.csv_to_iceberg.alone import AloneStager
+from handlers.csv_to_iceberg.columns import Pins
+from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
+from handlers.csv_to_iceberg.cook import cook
+from handlers.csv_to_iceberg.memory import Memory
+from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.results import Cooked, SmallFile
+from handlers.csv_to_iceberg.staged import Staged
+from handlers.csv_to_iceberg.table import IcebergTable, Loaded
+
+
+class Target:
+    """The committer of one table, and what is remembered of its files for each set of options."""
+
+    def __init__(self, table: IcebergTable, context: HandlerContext) -> None:
+        self.table = table
+        self._context = context
+        self._memories: dict[Options, Memory] = {}
+        settings = table.settings
+        limits = WindowLimits(settings.max_commit_latency, settings.max_files_per_commit, settings.max_bytes_per_commit)
+        self.committer: TableCommitter[Loaded, Staged] = TableCommitter(table, self._cook, context, limits)
+
+    def stager(self, options: Options) -> AloneStager:
+        """Return what stages single objects."""
+        return AloneStager(self.table, self._memory(options), options, self._context)
+
+    def _memory(self, options: Options) -> Memory:
+        return self._memories.setdefault(options, Memory())
+
+    def _cook(self, files: Sequence[SmallFile], pins: Pins, options: Options) -> Cooked:
+        return cook(files, pins, self._memory(options), options)
