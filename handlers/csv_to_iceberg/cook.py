@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import pyarrow as pa
 
@@ -22,11 +21,9 @@ from handlers.csv_to_iceberg.joining import Joined, join
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.memory import Memory
 from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.rejects import LineFinder, check_record_sizes, rejects
+from handlers.csv_to_iceberg.rejects import UNCLOSED_QUOTE, LineFinder, check_record_sizes, rejects
 from handlers.csv_to_iceberg.results import Cooked, Part, Report, ReportColumn, SmallFile, Source
-from handlers.csv_to_iceberg.typed import Typed, Typing
-
-UNCLOSED_QUOTE: Final = "a quote is never closed: quotes were read as plain characters"
+from handlers.csv_to_iceberg.typed import Typed, Typing, warnings
 
 
 def cook(files: Sequence[SmallFile], pins: Pins, memory: Memory, options: Options) -> Cooked:
@@ -54,7 +51,7 @@ class _Read:
     source: Source
     body: Body
     compression: str
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +139,11 @@ class _Batch:
     def _read_alone(self, source: Source, plain: Plain) -> None:
         try:
             body = split_head(plain.data, self._options)
-            warnings: tuple[str, ...] = ()
+            notes: tuple[str, ...] = ()
             joined = join([body.text], body.layout)
             if joined is None:
                 body = body._replace(layout=body.layout.without_quotes(), head=b"")
-                warnings = (UNCLOSED_QUOTE,)
+                notes = (UNCLOSED_QUOTE,)
                 joined = join([body.text], body.layout)
             if joined is None:
                 raise CsvError("The end of the file cannot be told from its rows.")
@@ -156,7 +153,7 @@ class _Batch:
             self.failures[source.key] = error
             return
         self._memory.remember(body.head, body.layout)
-        self._type([_Read(source, body, plain.compression, warnings)], joined)
+        self._type([_Read(source, body, plain.compression, notes)], joined)
 
     def _type(self, reads: list[_Read], joined: Joined) -> None:
         layout = reads[0].body.layout
@@ -179,9 +176,9 @@ class _Batch:
             report.rejected = len(ragged)
             report.rescued = span.rows - rescued.slice(*span).null_count
             report.columns = columns
-            report.warnings += read.warnings
+            report.warnings += read.notes
             if ragged:
                 report.rejects = rejects(ragged, read.body.layout, LineFinder(read.body.text, read.body.layout))
             if report.rescued:
-                report.warnings += group.typed.warnings(span)
+                report.warnings += warnings(group.typed.misfit_counts(span), span.rows)
             self.parts[read.source.key] = Part(read.source, table.slice(*span), report, types)

@@ -29,6 +29,8 @@ DELIMITERS: Final = (",", ";", "\t", "|")
 _SCORED_TEXT: Final = 64 * KIB
 _SCORED_RECORDS: Final = 1000
 _SCORED_CELLS: Final = 4000
+_SCORED_CELL: Final = 200
+"""Characters of a cell."""
 _CLEAR: Final = 0.85
 _CLEARLY_AHEAD: Final = 0.75
 """A score needs no vote when it is at least `_CLEAR` and the second is at most this share of it."""
@@ -70,10 +72,10 @@ def lines_of(text: str) -> list[str]:
 
 def detect_dialect(text: str) -> Dialect:
     """Find the dialect of a text that ends with a line, or with the file."""
-    text = _scored_part(text)
+    lines = lines_of(_scored_part(text))
+    text = text[:_SCORED_TEXT]
     quote = "'" if _wrapped_in_apostrophes(text) else '"'
     escape = "\\" if _escapes_quotes(text, quote) else ""
-    lines = lines_of(text)
     scores = {
         delimiter: _score(lines, Dialect(delimiter, quote, escape)) for delimiter in DELIMITERS if delimiter in text
     }
@@ -116,7 +118,7 @@ def _score(lines: list[str], dialect: Dialect) -> float:
     if width <= 1:
         return 0.0
     usual = [row for row in rows if len(row) == width]
-    cells = [cell for row in usual[: max(1, _SCORED_CELLS // width)] for cell in row[:_SCORED_CELLS]]
+    cells = [cell[:_SCORED_CELL] for row in usual[: max(1, _SCORED_CELLS // width)] for cell in row[:_SCORED_CELLS]]
     plain = sum(1 for cell in cells if _PLAIN_CELL.fullmatch(cell)) / len(cells)
     return len(usual) / len(rows) * plain
 

@@ -67,7 +67,7 @@ class Options(BaseModel):
     max_record_bytes: int = Field(
         default=64 * MIB,
         ge=64 * KIB,
-        le=GIB,
+        le=512 * MIB,
         description="A file with a record longer than this many bytes fails. Reading may hold a few records in memory.",
     )
     max_uncompressed_bytes: int = Field(

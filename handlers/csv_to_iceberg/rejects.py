@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,9 @@ from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.results import MAX_REJECT_BYTES, MAX_REJECTS, Reject
 from handlers.csv_to_iceberg.tokenise import Ragged
+
+UNCLOSED_QUOTE: Final = "a quote is never closed: quotes were read as plain characters"
+"""Warning of a report."""
 
 
 def rejects(ragged: Sequence[Ragged], layout: Layout, line_of: Callable[[int], int | None]) -> list[Reject]:

@@ -21,6 +21,10 @@ SENTINEL: Final = b"EndOfFile"
 """First cell of the row that is appended to a file: if it does not come out as a row, a quote swallowed it."""
 
 
+_ANY_BLOCK: Final = 2**31 - 1
+"""Arrow's largest block size. Nothing of that size is allocated: a block is as large as what `read` returns."""
+
+
 class Ragged(NamedTuple):
     """A record with another number of cells than the file."""
 
@@ -49,9 +53,7 @@ def tokenise(text: bytes, layout: Layout) -> Tokens:
     return Tokens(cells, ragged)
 
 
-def open_tokeniser(
-    stream: BinaryIO, layout: Layout, on_ragged: Callable[[Ragged], None], largest_read: int
-) -> pa_csv.CSVStreamingReader:
+def open_tokeniser(stream: BinaryIO, layout: Layout, on_ragged: Callable[[Ragged], None]) -> pa_csv.CSVStreamingReader:
     """
     Split a UTF-8 stream with at least one record.
 
@@ -59,7 +61,7 @@ def open_tokeniser(
     """
     return pa_csv.open_csv(
         stream,
-        read_options=_read_options(layout.width, largest_read),
+        read_options=_read_options(layout.width, _ANY_BLOCK),
         parse_options=_parse_options(layout.dialect, on_ragged),
         convert_options=_all_text(layout.width),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from handlers.csv_to_iceberg.casts import Cast, Caster
 from handlers.csv_to_iceberg.columns import RESCUED, ColumnType, Pins
+from handlers.csv_to_iceberg.guards import DateOrder
 from handlers.csv_to_iceberg.inference import Inference
 from handlers.csv_to_iceberg.joining import Span
 from handlers.csv_to_iceberg.layout import Layout
@@ -51,14 +52,18 @@ class Typed:
         documents = pa.array([json.dumps(cells[row], ensure_ascii=False) for row in rows], pa.string())
         return pc.replace_with_mask(nothing, pa.array(mask), documents)
 
-    def warnings(self, span: Span) -> list[str]:
-        """Name the columns of a file of which much had to be rescued."""
-        counts = {name: pc.sum(mask.slice(*span)).as_py() or 0 for name, (_, mask) in self.misfits.items()}
-        return [
-            f"column {name}: {count} of {span.rows} cells did not fit and are in {RESCUED}"
-            for name, count in counts.items()
-            if count > MUCH * span.rows
-        ]
+    def misfit_counts(self, span: Span) -> dict[str, int]:
+        """Count the cells of a file that did not fit, by column."""
+        return {name: pc.sum(mask.slice(*span)).as_py() or 0 for name, (_, mask) in self.misfits.items()}
+
+
+def warnings(misfits: Mapping[str, int], rows: int) -> list[str]:
+    """Name the columns of which much had to be rescued."""
+    return [
+        f"column {name}: {count:,} of {rows:,} cells did not fit and are in {RESCUED}"
+        for name, count in misfits.items()
+        if count > MUCH * rows
+    ]
 
 
 class Typing:
@@ -68,8 +73,14 @@ class Typing:
         self._caster = Caster(options)
         self._inference = Inference(options, self._caster)
 
-    def settle(self, cells: Sequence[pa.Array], layout: Layout, pins: Pins) -> list[ReportColumn]:
-        """Infer the type of each column that has none yet into `pins`, if there are rows; say why each has its type."""
+    def settle(
+        self, cells: Sequence[pa.Array], layout: Layout, pins: Pins, *, even_without_rows: bool = False
+    ) -> list[ReportColumn]:
+        """
+        Infer the type of each column that has none yet into `pins`, and say why each has its type.
+
+        Without rows there is nothing to store, so nothing is pinned, unless the caller needs a type for every column.
+        """
         columns = []
         for name, texts in zip(layout.names, cells, strict=True):
             if name is None:
@@ -78,16 +89,31 @@ class Typing:
                 columns.append(ReportColumn(name, pins[name], "as in the table"))
                 continue
             found = self._inference.infer(texts)
-            if len(texts):
+            if len(texts) or even_without_rows:
                 pins[name] = found.type
             columns.append(ReportColumn(name, *found))
         return columns
 
-    def cast(self, cells: Sequence[pa.Array], layout: Layout, pins: Pins, spans: Sequence[Span]) -> Typed:
-        """
-        Cast joined rows of files of one layout, each column to its pin; a column without a pin is left out.
+    def date_orders(self, cells: Sequence[pa.Array], layout: Layout, pins: Pins) -> dict[str, tuple[DateOrder, ...]]:
+        """Tell from the first rows of a file in which order its dates are written, column by column."""
+        return {
+            name: self._inference.date_orders(texts)
+            for name, texts in zip(layout.names, cells, strict=True)
+            if name is not None and pins[name] in _DATED
+        }
 
-        The order of day and month is each file's own affair, so it is told for each span by itself.
+    def cast(
+        self,
+        cells: Sequence[pa.Array],
+        layout: Layout,
+        pins: Pins,
+        spans: Sequence[Span] = (),
+        orders: Mapping[str, tuple[DateOrder, ...]] | None = None,
+    ) -> Typed:
+        """
+        Cast rows of files of one layout, each column to its pin; a column without a pin is left out.
+
+        The order of day and month is each file's own affair: give it, or it is told for each of `spans` by itself.
         """
         typed = Typed(len(cells[0]))
         for position, (name, texts) in enumerate(zip(layout.names, cells, strict=True), 1):
@@ -97,17 +123,20 @@ class Typing:
                 continue
             if name not in pins:
                 continue
-            cast = self._column(texts, pins[name], spans)
+            cast = self._column(texts, pins[name], spans, None if orders is None else orders.get(name, ()))
             if cast.overflow:
                 typed.widened.add(name)
-                cast = self._column(texts, ColumnType.BIGINT, spans)
+                cast = self._caster.cast(texts, ColumnType.BIGINT)
             typed.values[name] = cast.values
             if cast.misfits is not None:
                 typed.misfits[name] = (texts, cast.misfits)
         return typed
 
-    def _column(self, texts: pa.Array, to: ColumnType, spans: Sequence[Span]) -> Cast:
-        orders = self._caster.fixed_orders
+    def _column(
+        self, texts: pa.Array, to: ColumnType, spans: Sequence[Span], orders: tuple[DateOrder, ...] | None
+    ) -> Cast:
+        if orders is None:
+            orders = self._caster.fixed_orders
         cast = self._caster.cast(texts, to, orders or ())
         if cast.misfits is None or to not in _DATED or orders is not None:
             return cast
