@@ -2,13 +2,17 @@
 
 import importlib.util
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 
+from consumer import exits
+from consumer.cli import cli
 from consumer.settings import Settings, load_settings
 from handlers.contract import PermanentError
 from handlers.csv_to_iceberg import errors, refusals
@@ -111,6 +115,52 @@ def test_architecture_names_only_modules_that_exist() -> None:
                 missing.append(path)
 
     assert missing == []
+
+
+def commands_in(text: str) -> set[str]:
+    """Return the `lakedrop ...` commands of a page or module: in code spans, in console examples, after a prompt."""
+    spans = re.findall(r"`(?:\.venv/bin/)?lakedrop ([^`\n]+)`", text)
+    prompts = re.findall(r"^\$ (?:\.venv/bin/)?lakedrop (.+)$", text, re.MULTILINE)
+    return {found.partition(" #")[0].strip() for found in (*spans, *prompts)}
+
+
+def fault_of(words: list[str]) -> str | None:
+    """Return what is wrong with a command line, None when each command and option exists."""
+    command: click.Command = cli
+    for word in words:
+        if word.startswith("--"):
+            known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+            if word.partition("=")[0] not in {*known, "--help"}:
+                return f"no option {word}"
+        elif isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), word)
+            if found is None:
+                return f"no command {word}"
+            command = found
+    return None
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, *sorted(ROOT.glob("consumer/*.py")), *sorted(ROOT.glob("handlers/**/*.py"))],
+    ids=name_of,
+)
+def test_commands_that_people_are_told_to_run_exist(page: Path) -> None:
+    faults = {
+        command: fault
+        for command in sorted(commands_in(page.read_text("utf-8")))
+        if (fault := fault_of(shlex.split(command)))
+    }
+
+    assert faults == {}
+
+
+def test_every_exit_code_is_explained() -> None:
+    codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
+
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == codes
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
