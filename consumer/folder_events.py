@@ -39,6 +39,8 @@ STEP_MS: Final = 10
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 """Seconds until a watcher that died is started again; doubled each time."""
+HEALTHY_AFTER: Final = 60.0
+"""Seconds after which a watcher that dies is not the same trouble again."""
 
 log = structlog.get_logger()
 
@@ -119,7 +121,7 @@ class FolderEvents:
             try:
                 await self._watch(stop)
             except Exception as error:  # noqa: BLE001 (whatever it died of, it must live again)
-                if loop.time() - started > LONGEST_PAUSE:
+                if loop.time() - started >= HEALTHY_AFTER:
                     pause = FIRST_PAUSE
                 reason = _innermost(error)
                 log.error("folder_events.watcher_died", error=reason, restart_in_seconds=pause)  # noqa: TRY400 (not our stack)
@@ -243,7 +245,7 @@ class FolderEvents:
             stamp = self._stamp(bucket, key)
             if stamp == resting.stamp:
                 await self._emit(ObjectEvent(bucket, key, "created", self._clock(), size=stamp.size))
-            elif changes.sweep_at is None:
+            else:
                 self._look(bucket, key)
         if changes.sweep_at is not None and changes.sweep_at <= now:
             changes.sweep_at = None

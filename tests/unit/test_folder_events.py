@@ -1,0 +1,407 @@
+"""Announcements of a real folder; each test waits for what is announced, never for time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from consumer import folder_events
+from consumer.broker_port import BrokerUnavailable
+from consumer.events import ObjectEvent
+from consumer.folder_events import FolderEvents
+from consumer.folder_walk import walk
+from handlers.contract import TransientError
+
+T = TypeVar("T")
+
+NOW = 1_795_218_843_114
+
+
+def in_thread(function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+    return asyncio.to_thread(function, *args)
+
+
+class Watched:
+    """A folder of buckets under watch, and what was announced of it: (kind, bucket/key) or ("sweep", bucket)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bucket = root / "b"
+        self.bucket.mkdir(parents=True)
+        self.announced: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.events: list[ObjectEvent] = []
+        self.reasons: list[str] = []
+        self.fault: Exception | None = None
+        self.stop = asyncio.Event()
+        self.watcher = FolderEvents(root, emit=self.emit, sweep=self.sweep, clock=lambda: NOW, run=in_thread)
+        self.running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.running = asyncio.create_task(self.watcher.run(self.stop))
+        async with asyncio.timeout(10):
+            await self.watcher.ready.wait()
+
+    async def emit(self, event: ObjectEvent) -> None:
+        if self.fault:
+            raise self.fault
+        self.events.append(event)
+        self.announced.put_nowait((event.kind, f"{event.bucket}/{event.key}"))
+
+    def sweep(self, bucket: str, reason: str) -> None:
+        self.reasons.append(reason)
+        self.announced.put_nowait(("sweep", bucket))
+
+    async def next(self) -> tuple[str, str]:
+        async with asyncio.timeout(10):
+            return await self.announced.get()
+
+    async def until(self, expected: tuple[str, str]) -> list[tuple[str, str]]:
+        """Return what was announced before `expected`."""
+        before = []
+        while (announced := await self.next()) != expected:
+            before.append(announced)
+        return before
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    watched = Watched(tmp_path / "buckets")
+    await watched.start()
+    yield watched
+    watched.stop.set()
+    assert watched.running is not None
+    async with asyncio.timeout(10):
+        await watched.running
+
+
+async def test_new_file_is_announced_once(watched: Watched) -> None:
+    (watched.bucket / "dir x").mkdir()
+    (watched.bucket / "dir x/ünï€ +%🦆\n.csv").write_bytes(b"abc")
+
+    assert await watched.next() == ("created", "b/dir x/ünï€ +%🦆\n.csv")
+    assert watched.events == [ObjectEvent("b", "dir x/ünï€ +%🦆\n.csv", "created", NOW, size=3)]
+    (watched.bucket / "later").touch()
+    assert await watched.next() == ("created", "b/later")
+
+
+async def test_changed_file_is_announced_again(watched: Watched) -> None:
+    path = watched.bucket / "k"
+    for content in ("a", "b"):
+        path.write_text(content)
+
+        assert await watched.next() == ("created", "b/k")
+
+
+async def test_growing_file_is_announced_when_it_rests(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_events, "REST", 0.5)
+    with (watched.bucket / "k").open("wb", buffering=0) as file:
+        for _ in range(20):
+            file.write(b"x")
+            await asyncio.sleep(0.03)  # a slow upload, that in all takes longer than a rest
+            assert watched.announced.empty()
+
+    assert await watched.next() == ("created", "b/k")
+    assert watched.events[0].size == 20
+
+
+async def test_deletion_is_announced(watched: Watched) -> None:
+    path = watched.bucket / "k"
+    path.touch()
+    await watched.until(("created", "b/k"))
+    path.unlink()
+
+    assert await watched.next() == ("removed", "b/k")
+
+
+async def test_file_deleted_while_it_rests_is_announced_as_removed(watched: Watched) -> None:
+    path = watched.bucket / "k"
+    path.touch()
+    path.unlink()
+
+    assert await watched.next() == ("removed", "b/k")
+
+
+async def test_renamed_file_is_removed_and_created(watched: Watched) -> None:
+    (watched.bucket / "old").touch()
+    await watched.until(("created", "b/old"))
+    (watched.bucket / "old").rename(watched.bucket / "new")
+
+    assert await watched.next() == ("removed", "b/old")
+    assert await watched.next() == ("created", "b/new")
+
+
+async def test_finished_upload_is_announced_under_its_name(watched: Watched) -> None:
+    (watched.bucket / "k.csv.part").write_text("x")
+    (watched.bucket / ".k.csv.tmp").write_text("x")
+    (watched.bucket / "k.csv.part").rename(watched.bucket / "k.csv")
+
+    assert await watched.next() == ("created", "b/k.csv")
+
+
+async def test_files_outside_of_buckets_and_links_out_are_not_announced(watched: Watched, tmp_path: Path) -> None:
+    (watched.root / "file").touch()
+    (tmp_path / "secret").touch()
+    (watched.bucket / "link").symlink_to(tmp_path / "secret")
+    (watched.bucket / ".git").mkdir()
+    (watched.bucket / ".git/k").touch()
+    (watched.bucket / "k").touch()
+
+    announced = {await watched.next() for _ in range(2)}
+
+    assert announced == {("removed", "b/link"), ("created", "b/k")}
+
+
+async def test_files_that_come_with_their_folders_are_announced(watched: Watched, tmp_path: Path) -> None:
+    (tmp_path / "in/deep/.hidden").mkdir(parents=True)
+    for name in ("1", "deep/2", "deep/.hidden/3", "deep/.4"):
+        (tmp_path / "in" / name).touch()
+    (tmp_path / "in").rename(watched.bucket / "in")
+
+    assert {await watched.next(), await watched.next()} == {("created", "b/in/1"), ("created", "b/in/deep/2")}
+
+
+async def test_new_bucket_is_watched(watched: Watched) -> None:
+    (watched.root / "c/d").mkdir(parents=True)
+    (watched.root / "c/d/k").touch()
+
+    assert await watched.next() == ("created", "c/d/k")
+
+
+async def test_linked_bucket_is_watched(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "buckets")
+    (tmp_path / "elsewhere").mkdir()
+    (watched.root / "linked").symlink_to(tmp_path / "elsewhere")
+    await watched.start()
+    (tmp_path / "elsewhere/k").touch()
+
+    assert await watched.next() == ("created", "linked/k")
+    watched.stop.set()
+
+
+async def test_vanished_folder_asks_for_a_sweep(watched: Watched, tmp_path: Path) -> None:
+    (watched.bucket / "d").mkdir()
+    (watched.bucket / "d/k").touch()
+    await watched.until(("created", "b/d/k"))
+    (watched.bucket / "d").rename(tmp_path / "out")
+
+    assert await watched.next() == ("sweep", "b")
+    assert watched.reasons == ["the folder b/d vanished"]
+
+
+async def test_folder_known_from_before_that_vanishes_asks_for_a_sweep(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "buckets")
+    (watched.bucket / "d/e").mkdir(parents=True)
+    await watched.start()
+    (watched.bucket / "k").touch()
+    await watched.until(("created", "b/k"))  # the folders were learnt meanwhile
+    (watched.bucket / "d/e").rename(tmp_path / "out")
+
+    assert await watched.next() == ("sweep", "b")
+    watched.stop.set()
+
+
+async def test_touched_folder_is_not_announced(watched: Watched) -> None:
+    (watched.bucket / "d").mkdir()
+    (watched.bucket / "d/k").touch()
+    await watched.until(("created", "b/d/k"))
+    (watched.bucket / "d").chmod(0o700)
+    (watched.bucket / "later").touch()
+
+    assert await watched.next() == ("created", "b/later")
+
+
+async def test_burst_asks_for_one_sweep_instead(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_events, "BURST", 50)
+    for number in range(500):
+        (watched.bucket / str(number)).touch()
+
+    assert await watched.until(("sweep", "b")) == []
+    assert watched.reasons == ["50 changes at once"]
+    (watched.bucket / "later").touch()
+    assert await watched.next() == ("created", "b/later")
+
+
+async def test_folder_with_a_burst_of_files_asks_for_a_sweep(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_events, "BURST", 50)
+    for name in "ab":
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for number in range(60):
+            (tmp_path / "in" / name / str(number)).touch()
+    (tmp_path / "in").rename(watched.bucket / "in")
+
+    assert await watched.until(("sweep", "b")) == []
+
+
+async def test_endless_burst_is_swept_in_between(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_events, "BURST", 10)
+    monkeypatch.setattr(folder_events, "LONGEST_BURST", 0.3)
+
+    async def write() -> None:
+        for number in range(1_000_000):
+            (watched.bucket / str(number % 20)).write_text(str(number))
+            await asyncio.sleep(0.001)  # yields to the watcher
+
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(write())
+        await watched.until(("sweep", "b"))
+        await watched.until(("sweep", "b"))
+        writing.cancel()
+
+
+async def test_event_that_cannot_be_announced_becomes_a_sweep(watched: Watched) -> None:
+    watched.fault = BrokerUnavailable("down")
+    (watched.bucket / "k").touch()
+
+    assert await watched.next() == ("sweep", "b")
+    assert watched.reasons == ["an event could not be announced"]
+
+
+async def test_file_that_cannot_be_looked_at_is_announced(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise TransientError("Permission denied")
+
+    monkeypatch.setattr(folder_events, "find", refused)
+    (watched.bucket / "k").touch()
+
+    assert await watched.next() == ("created", "b/k")
+
+
+async def test_watcher_that_dies_is_restarted_and_asks_for_sweeps(
+    watched: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is not UTF-8 kills it."""
+    (watched.root / "c").mkdir()
+    Path(os.fsdecode(os.fsencode(watched.bucket) + b"/\xff")).touch()
+
+    assert {await watched.next(), await watched.next()} == {("sweep", "b"), ("sweep", "c")}
+    assert set(watched.reasons) == {"the watcher was restarted"}
+    assert "watcher_died" in capsys.readouterr().out
+    (watched.bucket / "k").touch()
+    assert await watched.next() == ("created", "b/k")
+
+
+async def test_root_that_is_deleted_is_watched_again_once_it_is_back(watched: Watched) -> None:
+    shutil.rmtree(watched.root)
+    watched.bucket.mkdir(parents=True)
+
+    while "the watcher was restarted" not in watched.reasons:
+        await watched.until(("sweep", "b"))
+    (watched.bucket / "k").touch()
+    await watched.until(("created", "b/k"))
+
+
+@pytest.mark.parametrize(
+    ("healthy_after", "expected"), [(60.0, [0.001, 0.002, 0.004, 0.004]), (0.0, [0.001, 0.001, 0.001, 0.001])]
+)
+async def test_pause_grows_while_the_watcher_keeps_dying_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, healthy_after: float, expected: list[float]
+) -> None:
+    monkeypatch.setattr(folder_events, "HEALTHY_AFTER", healthy_after)
+    monkeypatch.setattr(folder_events, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(folder_events, "LONGEST_PAUSE", 0.004)
+    pauses: asyncio.Queue[float] = asyncio.Queue()
+
+    class Log:
+        def error(self, _event: str, *, error: str, restart_in_seconds: float) -> None:
+            assert "FileNotFoundError" in error
+            pauses.put_nowait(restart_in_seconds)
+
+    monkeypatch.setattr(folder_events, "log", Log())
+    watched = Watched(tmp_path / "buckets")
+    shutil.rmtree(watched.root)
+    running = asyncio.create_task(watched.watcher.run(watched.stop))
+    async with asyncio.timeout(10):
+        assert [await pauses.get() for _ in range(4)] == expected
+        watched.bucket.mkdir(parents=True)
+        await watched.watcher.ready.wait()
+        watched.stop.set()
+        await running
+
+
+async def test_stop_ends_the_pause(watched: Watched) -> None:
+    shutil.rmtree(watched.root)
+    watched.stop.set()
+
+
+async def test_cancelling_ends_the_watch(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "buckets")
+    await watched.start()
+    assert watched.running is not None
+    watched.running.cancel()
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(watched.running, return_exceptions=True)
+    assert watched.running.cancelled()
+    assert not watched.stop.is_set()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_is_announced_or_swept(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader who does what it is told, and nothing else, knows every file."""
+    monkeypatch.setattr(folder_events, "BURST", 30)
+    watched = Watched(tmp_path / "buckets")
+    known: dict[str, int | None] = {}
+
+    def files() -> dict[str, int | None]:
+        found = walk(os.fsencode(watched.bucket), "", "", lambda *_: None)
+        return {file.key: file.stamp.mtime_ns for file in found}
+
+    async def emit(event: ObjectEvent) -> None:
+        known.pop(event.key, None)
+        path = watched.bucket / event.key
+        if path.is_file():
+            known[event.key] = path.stat().st_mtime_ns
+        settled.set()
+
+    def sweep(_bucket: str, _reason: str) -> None:
+        known.clear()
+        known.update(files())
+        settled.set()
+
+    settled = asyncio.Event()
+    watched.watcher = FolderEvents(watched.root, emit=emit, sweep=sweep, clock=lambda: NOW, run=in_thread)
+    await watched.start()
+    chance = random.Random(seed)  # noqa: S311 (no secret)
+    for _ in range(150):
+        _disturb(watched.bucket, chance)
+        if chance.random() < 0.3:
+            await asyncio.sleep(chance.choice([0, 0.01, 0.12]))  # falls between the steps of the watcher
+
+    async with asyncio.timeout(10):
+        while known != files():
+            settled.clear()
+            await settled.wait()
+    watched.stop.set()
+    assert watched.running is not None
+    await watched.running
+
+
+def _disturb(bucket: Path, chance: random.Random) -> None:
+    folder = bucket.joinpath(*(chance.choice("ab") for _ in range(chance.randrange(3))))
+    path = folder / chance.choice("wxyz")
+    other = bucket / chance.choice("abcd") / chance.choice("ab")
+    match chance.choice(["write", "write", "write", "delete", "rename", "move folder", "delete folder"]):
+        case "write":
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(str(chance.random()))
+        case "delete":
+            path.unlink(missing_ok=True)
+        case "rename" if path.exists():
+            path.rename(folder / chance.choice("uv"))
+        case "move folder" if folder != bucket and folder.exists() and not other.exists():
+            other.parent.mkdir(exist_ok=True)
+            if not other.is_relative_to(folder):
+                folder.rename(other)
+        case "delete folder" if folder != bucket:
+            shutil.rmtree(folder, ignore_errors=True)
