@@ -52,11 +52,11 @@ class Gate:
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.left(Pass(self, alone=alone))
-                else:
+                if turn.cancelled():
                     line.remove(turn)
                     self._next()
+                else:
+                    self.left(Pass(self, alone=alone))
                 raise
         return Pass(self, alone=alone)
 
@@ -75,13 +75,16 @@ class Gate:
             self._together += 1
 
     def _next(self) -> None:
+        """Admit who may enter now. Cancelled waiters take themselves out of their line and call this again."""
         if self._alone:
             return
         if self._waiting_alone:
-            if self._together == 0:
+            first = self._waiting_alone[0]
+            if self._together == 0 and not first.done():
                 self._admit(alone=True)
                 self._waiting_alone.popleft().set_result(None)
             return
-        while self._waiting:
+        for turn in [turn for turn in self._waiting if not turn.done()]:
             self._admit(alone=False)
-            self._waiting.popleft().set_result(None)
+            self._waiting.remove(turn)
+            turn.set_result(None)
