@@ -42,6 +42,8 @@ def claim(dialect: str, lease_ms: int, grace_ms: int) -> Any:
             "lease_token": sa.case((held, units.c.lease_token), else_=new.lease_token),
             "lease_until": sa.case((held, units.c.lease_until), else_=clock + lease_ms),
             "hinted_at": None,
+            # A SETTLE under an earlier token that comes now must not take its own last one for this one.
+            "settled_token": sa.case((held, units.c.settled_token), else_=sa.null()),
             "updated_at": clock,
         },
     ).returning(*units.c)
