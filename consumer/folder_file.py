@@ -19,8 +19,6 @@ SMALL_FILE: Final = 256 << 10
 """Bytes that are read on the event loop: some 60 microseconds, less than the way to a thread and back."""
 _BLOCK: Final = 1 << 20
 
-UNSTABLE: Final = "unstable-"
-"""Begins the ETag of a listed file that was being written; a read under it ends in ObjectChanged."""
 UNREADABLE: Final = "unreadable-"
 """Begins the ETag of a file this user may not read; changes when the permission does."""
 

@@ -18,14 +18,13 @@ from consumer.etag_cache import EtagCache, FileStamp
 from consumer.folder_file import (
     SMALL_FILE,
     UNREADABLE,
-    UNSTABLE,
     ExactReader,
     Unstable,
     hash_file,
     provisional_etag,
 )
 from consumer.folder_walk import FoundFile, find, is_listed, walk
-from consumer.store import NoSuchBucket
+from consumer.store import UNSTABLE, NoSuchBucket
 from handlers.contract import StoredObject, TransientError
 
 T = TypeVar("T")
@@ -122,7 +121,7 @@ class FolderStore:
         """
         Yield the files below a prefix in byte order of their keys.
 
-        A file that is being written is listed under a provisional ETag (`folder_file.UNSTABLE`): it is there, and what
+        A file that is being written is listed under a provisional ETag (`store.UNSTABLE`): it is there, and what
         it will be is not known yet.
 
         Raises:

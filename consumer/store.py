@@ -7,9 +7,15 @@ Keys are compared in byte order (UTF-8) everywhere, as S3 lists them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from handlers.contract import StoredObject, TransientError
+
+UNSTABLE: Final = "unstable-"
+"""
+Begins the ETag of an object that a listing found while it was being written. It names no content: reading under it ends
+in `ObjectChanged`, and `head` raises `TransientError` for such an object.
+"""
 
 
 class NoSuchBucket(TransientError):
@@ -21,10 +27,10 @@ class Store(Protocol):
 
     async def head(self, bucket: str, key: str) -> StoredObject | None:
         """
-        Return the current version of one object, None when there is none.
+        Return the current version of one object, None when there is none, nor a bucket for it.
 
         Raises:
-            TransientError: The store did not answer.
+            TransientError: The store did not answer, or the object is being written.
         """
         ...
 
@@ -32,7 +38,9 @@ class Store(Protocol):
         """
         Yield the objects below a prefix in byte order of their keys, in constant memory.
 
-        A missing bucket raises `NoSuchBucket`.
+        Raises:
+            NoSuchBucket: The bucket does not exist.
+            TransientError: The store did not answer.
         """
         ...
 

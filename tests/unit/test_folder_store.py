@@ -15,7 +15,7 @@ from xxhash import xxh3_128
 from consumer import folder_file, folder_store, folder_walk
 from consumer.etag_cache import FileStamp, MemoryEtagCache
 from consumer.folder_store import FolderStore
-from consumer.store import NoSuchBucket
+from consumer.store import UNSTABLE, NoSuchBucket
 from handlers.contract import ObjectChanged, ObjectGone, PermanentError, StoredObject, TransientError
 
 T = TypeVar("T")
@@ -317,7 +317,7 @@ async def test_file_that_keeps_changing_is_listed_but_cannot_be_read(
     write_while_hashing(monkeypatch, path, times=2)
     (found,) = [found async for found in folder.store.list("b")]
 
-    assert found.etag.startswith(folder_file.UNSTABLE)
+    assert found.etag.startswith(UNSTABLE)
     assert await remembered(folder, "k") is None
     with pytest.raises(ObjectChanged):
         await found.read()
