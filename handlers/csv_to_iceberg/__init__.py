@@ -1,1 +1,12 @@
 """CSV files to Iceberg tables: rows as typed columns, replaced as a whole with every version of their file."""
+
+from handlers.csv_to_iceberg.handler import CsvToIceberg, create
+from handlers.csv_to_iceberg.lake import LakeSettings, Placement
+from handlers.csv_to_iceberg.options import Options
+
+__all__ = ["MATCH", "NAME", "CsvToIceberg", "LakeSettings", "Options", "Placement", "create"]
+
+NAME = CsvToIceberg.name
+
+MATCH = tuple(f"*.{kind}{packed}" for kind in ("csv", "tsv", "txt") for packed in ("", ".gz", ".bz2", ".xz", ".zst"))
+"""Globs of a route that names none."""

@@ -245,9 +245,9 @@ class TableCommitter(Generic[L, S]):
             except PermanentError as error:
                 _fail(window.waiting(), error)
                 return
-            except Exception:
+            except Exception as error:
                 unknown = unknown or window.used
-                log.warning("commit.failed", table=self._table.name, outcome_unknown=window.used, exc_info=True)
+                log.warning("commit.failed", table=self._table.name, unknown=window.used, error=repr(error))
             await asyncio.sleep(backoff(attempt, self._context.new_id()))
         message = f"table {self._table.name}: no commit succeeded in {MAX_TRIES} tries; it will be tried again"
         _fail(window.waiting(), OutcomeUnknown(message) if unknown else TransientError(message))

@@ -137,7 +137,7 @@ class CsvToIceberg:
     def _own_tables(self) -> list[OwnTable]:
         return [OwnTable(name, bucket) for name, bucket in self._lake.ours()]
 
-    async def record(self, outcomes: Sequence[Outcome], *, again: bool) -> None:
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Append outcomes to the registries of their namespaces."""
         by_namespace: dict[str, list[Record]] = {}
         for outcome in outcomes:
@@ -146,7 +146,7 @@ class CsvToIceberg:
             by_namespace.setdefault(namespace, []).append(record)
         for namespace, records in by_namespace.items():
             append = partial(self._registry(namespace).append, records)
-            await self._until_committed(append, again=again)
+            await self._until_committed(append)
 
     async def ping(self) -> None:
         """Raise when the catalog cannot be reached."""
@@ -204,30 +204,28 @@ class CsvToIceberg:
         """Commit an empty snapshot: commits loaded before it fail, whoever holds them."""
         table = self._table(own.name, own.bucket)
 
-        def fence(again: bool) -> None:  # an empty snapshot may come twice
-            del again
+        def fence() -> None:
             loaded = table.load()
             if loaded is not None:
                 table.commit(loaded, Plan())
 
-        await self._until_committed(fence, again=False)
+        await self._until_committed(fence)
 
-    async def _until_committed(self, attempt: Callable[[bool], object], *, again: bool) -> None:
+    async def _until_committed(self, attempt: Callable[[], object]) -> None:
         """
-        Run `attempt` on the commit lane until it succeeds; after an unknown outcome with True.
+        Run `attempt`, which may be repeated, on the commit lane until it succeeds.
 
         Raises:
             HandlerError: It cannot, or did not in `MAX_TRIES` tries.
         """
         for number in range(MAX_TRIES):
             try:
-                await self._context.run("commit", attempt, again)
+                await self._context.run("commit", attempt)
             except CommitConflict:
                 pass
             except HandlerError:
                 raise
             except Exception:
-                again = True
                 log.warning("commit.failed", outcome_unknown=True, exc_info=True)
             else:
                 return

@@ -33,7 +33,7 @@ RECORDED = """
         FROM (SELECT bucket, file_key, ingested_at, registry AS record FROM registry)
         GROUP BY bucket, file_key
     )
-    SELECT bucket, file_key, r.status, r.etag, r.table_name, r.error_message FROM newest
+    SELECT bucket, file_key, r.status, r.etag, r.table_name, r.error_class, r.error_message FROM newest
     WHERE r.status = 'failed'
        OR (r.status = 'success' AND r.row_count = 0 AND r.etag <> ''
            AND NOT EXISTS (FROM held WHERE held.bucket = newest.bucket AND held.file_key = newest.file_key))
@@ -109,8 +109,8 @@ def _held(row: tuple[str, str, str, list[str | None], list[int]]) -> Item:
     return bucket, key, receipt_of_shown(table, shown, {"found": "in the table"})
 
 
-def _recorded(namespace: str, row: tuple[str, str, str, str, str, str | None]) -> Item:
-    bucket, key, status, etag, table, message = row
+def _recorded(namespace: str, row: tuple[str, str, str, str, str, str | None, str | None]) -> Item:
+    bucket, key, status, etag, table, error_class, message = row
     if status == "success":
         return bucket, key, Receipt(etag, VERSION, f"{namespace}.{table}", {"rows": 0}, {"found": "in the registry"})
-    return bucket, key, Failure(etag, "Recorded", message or "no reason was recorded")
+    return bucket, key, Failure(etag, error_class or "", message or "no reason was recorded")

@@ -41,6 +41,7 @@ SCHEMA: Final = Schema(
     NestedField(9, "rejected_count", LongType(), required=False),
     NestedField(10, "rescued_count", LongType(), required=False),
     NestedField(11, "bucket", StringType(), required=True),
+    NestedField(12, "error_class", StringType(), required=False),
 )
 INGESTED_AT_ID: Final = 7
 MAX_ROW_COUNT: Final = 2**31 - 1
@@ -63,6 +64,7 @@ class Record:
     rejected_count: int | None
     rescued_count: int | None
     bucket: str
+    error_class: str | None
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -96,6 +98,7 @@ def record_of(outcome: Outcome, namespace: str, prefix: str) -> tuple[str, Recor
         rejected_count=counts.get("rejected"),
         rescued_count=counts.get("rescued"),
         bucket=outcome.bucket,
+        error_class=outcome.error_class,
     )
 
 
@@ -110,22 +113,21 @@ class Registry:
         self._manifests = manifest_facts()
         self._commits = 0
 
-    def append(self, records: Sequence[Record], again: bool) -> int:
+    def append(self, records: Sequence[Record]) -> int:
         """
-        Append records in one commit; with `again` leave out those already there. Returns how many were appended.
+        Append those records that are not there yet, in one commit. Returns how many were appended.
 
         The scan for those already there and the commit are against the same metadata, so that two processes that
         record the same group cannot both append it.
 
         Raises:
             CommitConflict: Somebody else committed; call again.
-            Exception: The outcome is unknown; call again with `again`.
+            Exception: The outcome is unknown; call again.
         """
         table = self._load()
         live = LiveFiles.of(table, self._manifests)
-        if again:
-            present = self._present(table, live, records)
-            records = [record for record in records if record.identity not in present]
+        present = self._present(table, live, records)
+        records = [record for record in records if record.identity not in present]
         if not records:
             return 0
         path = table.location_provider().new_data_location(f"{self._new_id()}.parquet")

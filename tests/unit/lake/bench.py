@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
+from pyiceberg.table import Table
 
 from handlers.csv_to_iceberg.columns import ColumnType, Pins
 from handlers.csv_to_iceberg.commit_port import Entry, Landed
@@ -70,6 +71,8 @@ def part(key: str, rows: Rows, *, etag: str = "e1", types: Mapping[str, ColumnTy
 
 
 def _kind(values: Sequence[Any]) -> ColumnType:
+    if any(isinstance(value, int) and abs(value) >= 2**31 for value in values):
+        return ColumnType.BIGINT
     kinds = {int: ColumnType.INTEGER, float: ColumnType.DOUBLE, bool: ColumnType.BOOLEAN}
     return kinds.get(type(values[0]), ColumnType.VARCHAR) if values else ColumnType.VARCHAR
 
@@ -152,14 +155,29 @@ class Bench:
 
     async def submit(
         self, entries: Sequence[Entry[Staged]], *, committer: TableCommitter[Loaded, Staged] | None = None
-    ) -> list[Landed | BaseException]:
-        """Submit entries to one window; raise the first failure unless all are failures of their own."""
+    ) -> list[Landed]:
+        """Submit entries to one window; raise the first failure."""
         committer = committer or self.committer()
         return list(await asyncio.gather(*(committer.submit(entry) for entry in entries)))
 
-    def rows(self, name: str = "lakehouse.t", *columns: str) -> list[tuple[Any, ...]]:
-        """Read a table with PyIceberg: `_source_file` and the columns named, sorted."""
+    async def remove(self, *keys: str, mode: str = "remove") -> list[Landed]:
+        """Take sources out in one window, or look at them with `keep`."""
+        return await self.submit([self.entry(key, mode=mode) for key in keys])
+
+    def loaded(self, name: str = "lakehouse.t") -> Table:
+        """Load a table that is there."""
         table = self.lake.load(name)
         assert table is not None
-        found = table.scan(selected_fields=("_source_file", *columns)).to_arrow()
+        return table
+
+    def summary(self, name: str = "lakehouse.t") -> Mapping[str, str]:
+        """Return the summary of the newest snapshot."""
+        snapshot = self.loaded(name).current_snapshot()
+        assert snapshot is not None
+        assert snapshot.summary is not None
+        return snapshot.summary.additional_properties
+
+    def rows(self, name: str = "lakehouse.t", *columns: str) -> list[tuple[Any, ...]]:
+        """Read a table with PyIceberg: `_source_file` and the columns named, sorted."""
+        found = self.loaded(name).scan(selected_fields=("_source_file", *columns)).to_arrow()
         return sorted(tuple(row.values()) for row in found.select(["_source_file", *columns]).to_pylist())

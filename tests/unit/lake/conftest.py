@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from handlers.csv_to_iceberg.committer import WindowLimits
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings
 from tests.unit.lake.bench import Bench, Context, Kitchen
 
 NewBench = Callable[..., Bench]
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

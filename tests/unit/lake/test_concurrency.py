@@ -1,0 +1,271 @@
+"""Other writers, unknown outcomes, lost claims: whatever happens, a key has the rows of one version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitStateUnknownException
+from pyiceberg.table import Table
+from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.types import StringType
+
+from handlers.contract import ClaimLost, OutcomeUnknown
+from handlers.csv_to_iceberg import committer as committer_module
+from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan
+from tests.unit.lake.bench import Bench, part
+from tests.unit.lake.conftest import NewBench
+
+Hook = Callable[[], None]
+
+
+def before_commit(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *hooks: Hook) -> None:
+    """Run one hook before each of the next commits of a catalog."""
+    left = list(hooks)
+    real = catalog.commit_table
+
+    def commit(
+        table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
+    ) -> Any:
+        if left:
+            left.pop(0)()
+        return real(table, requirements, updates)
+
+    monkeypatch.setattr(catalog, "commit_table", commit)
+
+
+def lose_answers(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *landed: bool) -> None:
+    """Let the next commits end with an unknown outcome, after having landed or not."""
+    left = list(landed)
+    real = catalog.commit_table
+
+    def commit(
+        table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
+    ) -> Any:
+        if not left:
+            return real(table, requirements, updates)
+        if left.pop(0):
+            real(table, requirements, updates)
+        raise CommitStateUnknownException("the connection was reset")
+
+    monkeypatch.setattr(catalog, "commit_table", commit)
+
+
+async def test_two_committers_never_put_a_key_in_twice(new_bench: NewBench) -> None:
+    first, second = new_bench(), new_bench()
+    committers = first.committer(), second.committer()
+    await first.put({f"t/{key}.csv": {"n": [-1]} for key in range(4)}, committer=committers[0])
+
+    async def rounds(bench: Bench, committer: Any, sign: int) -> None:
+        for number in range(12):
+            await bench.put({f"t/{key}.csv": {"n": [sign * number] * 2} for key in range(4)}, committer=committer)
+
+    await asyncio.gather(rounds(first, committers[0], 1), rounds(second, committers[1], 100))
+
+    rows = first.rows("lakehouse.t", "n")
+    for key in range(4):
+        values = [value for name, value in rows if name == f"t/{key}.csv"]
+        assert len(values) == 2
+        assert len(set(values)) == 1
+
+
+async def test_a_new_key_of_two_committers_is_there_once(new_bench: NewBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = new_bench(), new_bench()
+    await first.put({"t/other.csv": {"n": [0]}})
+
+    def other_commits() -> None:
+        table = second.table()
+        loaded = table.load()
+        assert loaded is not None
+        staged = table.stage(loaded, loaded.shape, [part("t/a.csv", {"n": [2, 2]}, etag="e2")], 0)
+        table.commit(loaded, Plan(frozenset({"t/a.csv"}), [(staged, ())], 1))
+
+    before_commit(monkeypatch, first.lake.catalog, other_commits)
+    await first.put({"t/a.csv": {"n": [1]}})
+
+    assert first.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/other.csv", 0)]
+
+
+@pytest.mark.parametrize("landed", [(True,), (False,), (True, False, True)])
+async def test_an_unknown_outcome_is_committed_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, landed: tuple[bool, ...]
+) -> None:
+    await bench.put({"t/a.csv": {"n": [0]}, "t/b.csv": {"n": [0]}})
+    lose_answers(monkeypatch, bench.lake.catalog, *landed)
+    await bench.put({"t/a.csv": {"n": [1, 1]}, "t/c.csv": {"n": [2]}})
+
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/a.csv", 1), ("t/b.csv", 0), ("t/c.csv", 2)]
+    paths = [task.file.file_path for task in bench.loaded().scan().plan_files()]
+    assert len(paths) == len(set(paths))
+
+
+async def test_a_claim_lost_after_an_unknown_outcome_is_not_committed_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.put({"t/a.csv": {"n": [0]}, "t/b.csv": {"n": [0]}})
+    lose_answers(monkeypatch, bench.lake.catalog, True)
+    calls = []
+    bench.context.on_check = lambda: calls.append(bench.context.dead.update({"x"} if calls else ()))
+    entries = [bench.entry("t/a.csv", {"n": [1]}, token="x"), bench.entry("t/b.csv", {"n": [1]})]
+    with pytest.raises(ClaimLost):
+        await bench.submit(entries)
+    await entries[1].outcome
+
+    # The first try landed with the claim still held; the second put b in again and did not touch a.
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/b.csv", 1)]
+
+
+async def test_outcomes_that_stay_unknown_are_given_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.put({"t/a.csv": {"n": [0]}})
+    monkeypatch.setattr(committer_module, "MAX_TRIES", 3)
+    lose_answers(monkeypatch, bench.lake.catalog, False, False, False)
+    with pytest.raises(OutcomeUnknown, match="no commit succeeded in 3 tries"):
+        await bench.put({"t/a.csv": {"n": [1]}})
+
+
+async def test_a_fence_stops_a_commit_loaded_before_it(new_bench: NewBench) -> None:
+    zombie, other = new_bench().table(), new_bench().table()
+    loaded = zombie.create(part("t/a.csv", {"n": [1]}).columns)
+    staged = zombie.stage(loaded, loaded.shape, [part("t/a.csv", {"n": [1]})], 0)
+    fresh = other.load()
+    assert fresh is not None
+    other.commit(fresh, Plan())
+
+    with pytest.raises(CommitConflict):
+        zombie.commit(loaded, Plan(frozenset({"t/a.csv"}), [(staged, ())], 1))
+
+
+async def test_claims_are_checked_after_the_load_on_every_try(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, other = new_bench(), new_bench()
+    await bench.put({"t/a.csv": {"n": [0]}})
+
+    def takes_over() -> None:
+        bench.context.dead.add("paused")
+        table = other.table()
+        loaded = table.load()
+        assert loaded is not None
+        table.commit(loaded, Plan(frozenset({"t/a.csv"}), (), 1))
+
+    before_commit(monkeypatch, bench.lake.catalog, takes_over)
+    with pytest.raises(ClaimLost):
+        await bench.submit([bench.entry("t/a.csv", {"n": [1]}, token="paused")])
+
+    assert bench.rows() == []
+    assert bench.context.checks[-2:] == [{"paused"}, {"paused"}]
+
+
+async def test_columns_added_by_somebody_else_meanwhile_are_kept_apart(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, other = new_bench(), new_bench()
+    await bench.put({"t/a.csv": {"n": [1]}})
+
+    def adds_a_column() -> None:
+        with other.loaded().update_schema() as update:
+            update.add_column("theirs", StringType())
+
+    before_commit(monkeypatch, bench.lake.catalog, adds_a_column)
+    await bench.put({"t/b.csv": {"n": [2], "ours": ["x"]}})
+
+    assert bench.rows("lakehouse.t", "n", "ours", "theirs") == [("t/a.csv", 1, None, None), ("t/b.csv", 2, "x", None)]
+
+
+async def test_a_column_of_another_type_meanwhile_is_cooked_again(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, other = new_bench(), new_bench()
+    await bench.put({"t/a.csv": {"n": [1]}})
+
+    def adds_the_column() -> None:
+        with other.loaded().update_schema() as update:
+            update.add_column("m", StringType())
+
+    before_commit(monkeypatch, bench.lake.catalog, adds_the_column)
+    await bench.put({"t/b.csv": {"n": [2], "m": [5]}})
+
+    assert bench.rows("lakehouse.t", "n", "m") == [("t/a.csv", 1, None), ("t/b.csv", 2, "5")]
+
+
+async def test_a_table_dropped_and_made_again_meanwhile_gets_the_rows(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, other = new_bench(), new_bench()
+    await bench.put({"t/a.csv": {"n": [1]}})
+
+    def drops() -> None:
+        other.lake.catalog.drop_table("lakehouse.t")
+
+    before_commit(monkeypatch, bench.lake.catalog, drops)
+    await bench.put({"t/b.csv": {"n": [2]}})
+
+    assert bench.rows("lakehouse.t", "n") == [("t/b.csv", 2)]
+
+
+async def test_rows_that_somebody_compacted_are_found_and_replaced(bench: Bench) -> None:
+    await bench.put({f"t/{key}.csv": {"n": [key]} for key in range(6)})
+    await bench.put({"t/3.csv": {"n": [33]}})
+    table = bench.loaded()
+    everything = table.scan().to_arrow()
+    # Bounds as other engines write them: the first 16 characters.
+    with table.transaction() as transaction:
+        transaction.set_properties({"write.metadata.metrics.column._source_file": "truncate(2)"})
+    table = bench.loaded()
+    table.overwrite(everything.sort_by([("n", "descending")]))
+    await bench.put({"t/2.csv": {"n": [22, 22]}, "t/5.csv": {"n": [55]}})
+    await bench.remove("t/0.csv")
+
+    assert bench.rows("lakehouse.t", "n") == [
+        ("t/1.csv", 1),
+        ("t/2.csv", 22),
+        ("t/2.csv", 22),
+        ("t/3.csv", 33),
+        ("t/4.csv", 4),
+        ("t/5.csv", 55),
+    ]
+
+
+async def test_rows_of_somebody_else_are_left_alone(bench: Bench) -> None:
+    await bench.put({"t/a.csv": {"n": [1]}})
+    table = bench.loaded()
+    row = {name: None for name in table.schema().column_names} | {"n": 7}
+    table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
+    await bench.put({"t/a.csv": {"n": [2]}})
+    await bench.remove("t/a.csv")
+
+    found = bench.loaded().scan(selected_fields=("n", "_source_file")).to_arrow().to_pylist()
+    assert found == [{"n": 7, "_source_file": None}]
+
+
+async def test_a_process_that_knows_nothing_reads_sources_from_the_files(new_bench: NewBench) -> None:
+    first = new_bench()
+    await first.put({f"t/{key}.csv": {"n": [key, key]} for key in range(4)})
+    await first.put({"t/1.csv": {"n": [11]}})
+    second = new_bench()
+    await second.put({"t/1.csv": {"n": [111]}, "t/2.csv": {"n": [222]}})
+
+    assert second.rows("lakehouse.t", "n") == [
+        ("t/0.csv", 0),
+        ("t/0.csv", 0),
+        ("t/1.csv", 111),
+        ("t/2.csv", 222),
+        ("t/3.csv", 3),
+        ("t/3.csv", 3),
+    ]
+
+
+async def test_deleted_rows_are_counted_once_when_a_file_runs_empty(new_bench: NewBench) -> None:
+    first = new_bench()
+    await first.put({"t/a.csv": {"n": [1, 1, 1]}, "t/b.csv": {"n": [2]}, "t/c.csv": {"n": [3]}})
+    await first.remove("t/a.csv")
+    await new_bench().remove("t/b.csv", "t/a.csv")
+    await new_bench().remove("t/c.csv")
+
+    assert first.rows() == []
+    assert first.summary()["total-data-files"] == "0"
+    assert first.summary()["total-delete-files"] == "0"

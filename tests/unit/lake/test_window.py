@@ -1,0 +1,152 @@
+"""When commit windows close, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from handlers.contract import TransientError
+from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
+from tests.unit.lake.memory_table import (
+    InlineContext,
+    MemoryStaged,
+    MemoryState,
+    MemoryTable,
+    memory_entry,
+    one_row,
+    run_virtual,
+)
+
+Committer = TableCommitter[MemoryState, MemoryStaged]
+
+
+class Setup:
+    def __init__(self, *, seconds: float = 1.0, files: int = 2000, size: int = 1000) -> None:
+        self.table = MemoryTable()
+        self.context = InlineContext()
+        self.committer: Committer = TableCommitter(
+            self.table, one_row, self.context, WindowLimits(seconds, files, size)
+        )
+
+    async def apply(self, key: str, *, reading: float = 0.0, start: float = 0.0, size: int = 1) -> float:
+        """Do what an apply does; return when its outcome came."""
+        await asyncio.sleep(start)
+        with self.committer.expected():
+            await asyncio.sleep(reading)
+        await self.committer.submit(memory_entry(key, token=key, size=size))
+        return asyncio.get_running_loop().time()
+
+
+def test_a_lone_file_is_committed_at_once() -> None:
+    async def scenario() -> None:
+        setup = Setup()
+        assert await setup.apply("t/a.csv", start=5.0) == 5.0
+
+    run_virtual(scenario())
+
+
+def test_files_read_together_are_committed_together() -> None:
+    async def scenario() -> None:
+        setup = Setup()
+        times = await asyncio.gather(*(setup.apply(f"t/{n}.csv", reading=n / 100) for n in range(10)))
+        assert times == [0.09] * 10
+        assert setup.table.commits == [(0.09, 10)]
+
+    run_virtual(scenario())
+
+
+def test_a_window_does_not_wait_longer_than_its_time_for_a_slow_file() -> None:
+    async def scenario() -> None:
+        setup = Setup()
+        fast, slow = await asyncio.gather(setup.apply("t/a.csv"), setup.apply("t/b.csv", reading=3.0))
+        assert (fast, slow) == (1.0, 3.0)
+
+    run_virtual(scenario())
+
+
+def test_under_load_a_table_gets_one_commit_a_second() -> None:
+    async def scenario() -> None:
+        setup = Setup()
+        waits = await asyncio.gather(*(_wait(setup, n / 20) for n in range(200)))
+        assert len(setup.table.commits) <= 11
+        assert max(waits) <= 1.0 + 1e-6
+        assert sum(claims for _, claims in setup.table.commits) == 200
+
+    async def _wait(setup: Setup, start: float) -> float:
+        return await setup.apply(f"t/{start}.csv", start=start) - start
+
+    run_virtual(scenario())
+
+
+def test_a_full_window_closes_before_its_time() -> None:
+    async def scenario() -> None:
+        by_files, by_bytes = Setup(files=5), Setup(size=50)
+        await asyncio.gather(
+            *(by_files.apply(f"t/{n}.csv") for n in range(5)),
+            by_files.apply("t/slow.csv", reading=9.0),
+            *(by_bytes.apply(f"t/{n}.csv", size=10) for n in range(5)),
+            by_bytes.apply("t/slow.csv", reading=9.0),
+        )
+        assert by_files.table.commits[0] == (0.0, 5)
+        assert by_bytes.table.commits[0] == (0.0, 5)
+
+    run_virtual(scenario())
+
+
+def test_a_cancelled_apply_is_taken_out_of_the_open_window() -> None:
+    async def scenario() -> None:
+        setup = Setup()
+        slow = asyncio.ensure_future(setup.apply("t/slow.csv", reading=0.5))
+        gone = asyncio.ensure_future(setup.apply("t/gone.csv"))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        await slow
+        assert setup.table.state is not None
+        assert set(setup.table.state.rows) == {"t/slow.csv"}
+
+    run_virtual(scenario())
+
+
+def test_a_conflict_is_tried_again_until_a_commit_of_ours_succeeds() -> None:
+    async def scenario() -> None:
+        setup = Setup()
+        setup.table.conflicts = 4
+        assert await setup.apply("t/a.csv") > 0
+        assert len(setup.table.commits) == 1
+        # Every try loads, then checks, then commits.
+        calls = [name for lane, name in setup.context.runs if lane == "commit"]
+        assert calls == ["load", "create", "stage", *["load", "commit"] * 5]
+
+    run_virtual(scenario())
+
+
+def test_the_next_window_is_cooked_while_one_is_being_committed() -> None:
+    async def scenario() -> None:
+        setup = Setup(seconds=0.0)
+        setup.table.conflicts = 6
+        await asyncio.gather(setup.apply("t/a.csv"), setup.apply("t/b.csv", start=0.001))
+        names = [name for _, name in setup.context.runs]
+        second_cook = [number for number, name in enumerate(names) if name == "one_row"][1]
+        assert names.index("commit") < second_cook < len(names) - 1 - names[::-1].index("commit")
+        assert len(setup.table.commits) == 2
+
+    run_virtual(scenario())
+
+
+def test_closing_fails_what_has_not_begun_and_finishes_what_has() -> None:
+    async def scenario() -> None:
+        setup = Setup()
+        setup.table.conflicts = 2
+        begun = asyncio.ensure_future(setup.apply("t/begun.csv"))
+        await asyncio.sleep(0.005)
+        waiting = asyncio.ensure_future(setup.apply("t/waiting.csv"))
+        await asyncio.sleep(0.001)
+        await setup.committer.aclose()
+        await begun
+        with pytest.raises(TransientError, match="stopping"):
+            await waiting
+        assert setup.table.state is not None
+        assert set(setup.table.state.rows) == {"t/begun.csv"}
+
+    run_virtual(scenario())
