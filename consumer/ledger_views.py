@@ -241,6 +241,7 @@ class History:
             status=detail["status"],
             at=row.at,
             receipt=receipt_of(detail.get("receipt")),
+            error_class=detail.get("error_class"),
             error=detail.get("error"),
             route=detail["route"],
         )

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from consumer import retry
-from consumer.broker_port import Broker, Consumer, Delivery
+from consumer.broker_port import Broker, BrokerUnavailable, Consumer, Delivery
 from consumer.gate import Gate, Pass
 from consumer.ledger import Ledger, receipt_json
 from consumer.look import Look, Looker
@@ -50,6 +50,9 @@ STORE_PAUSE = 10.0
 
 DELETED_WHILE_READ = "deleted while being read"
 
+STORE = "store"
+"""Step of a look that got no answer from the store."""
+
 
 @dataclass(slots=True, eq=False)
 class Held:
@@ -60,10 +63,9 @@ class Held:
     claimed_at: int
     task: asyncio.Task[None]
     began: bool = False
-    """BEGIN counted an attempt that is not settled yet."""
-    same_attempt: bool = False
-    """The last attempt ended because the object changed: beginning the same version again is not another attempt."""
+    """BEGIN may have counted an attempt that is not settled yet."""
     settling: bool = False
+    """A SETTLE is on its way or has released the row: a token without a row is no lost claim."""
     lost: bool = False
     notes: list[dict[str, Any]] = field(default_factory=list)
     """Timeline entries for the next SETTLE."""
@@ -201,8 +203,7 @@ class Worker:
         try:
             hint = decode(delivery.message)
         except BadMessage as error:
-            await self._broker.publish(dead_queue(self.handler.name), _with_error(delivery.message, str(error)))
-            await delivery.ack()
+            await self._refuse(delivery, error)
             return
         try:
             row = await asyncio.shield(self._ledger.claim(hint.key, replay=hint.kind == "replay"))
@@ -219,6 +220,17 @@ class Worker:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 (a coroutine of this worker always runs in a task)
             await self._hold(Held(row, hint, row.db_now, task))
+
+    async def _refuse(self, delivery: Delivery, error: BadMessage) -> None:
+        """Move a message that is no hint to where people look."""
+        try:
+            await self._broker.publish(dead_queue(self.handler.name), _with_error(delivery.message, str(error)))
+        except BrokerUnavailable:
+            log.exception("dead_letter.failed", handler=self.handler.name, message_id=delivery.message.id)
+            await asyncio.sleep(LEDGER_PAUSE)
+            await delivery.reject(requeue=True)
+        else:
+            await delivery.ack()
 
     async def _heartbeat(self) -> None:
         while True:
@@ -265,7 +277,10 @@ class Worker:
         except TransientError as error:
             pause = STORE_PAUSE if error.retry_after is None else error.retry_after
             wake_at = self._ledger.clock() + round(pause * 1000)
-            return await self._settle(held, "store", row.status, None, row.attempts, error=error, wake_at=wake_at)
+            final = row.status in (Status.FAILED, Status.SKIPPED)
+            return await self._settle(
+                held, STORE, row.status, None, row.attempts, error=error, wake_at=wake_at, as_it_was=final
+            )
         if look is None:
             unrouted = Skip("no route takes this key any more")
             return await self._settle(held, "no route", Status.SKIPPED, None, row.attempts, error=unrouted)
@@ -279,9 +294,13 @@ class Worker:
         row = held.row
         if step in (Step.UNCHANGED, Step.KEEP):
             return await self._settle(held, step.value, Status.DONE, look, 0)
-        wake_at = {Step.STILL_FAILED: None, Step.NOT_YET: row.wake_at, Step.SUSPECT: row.suspect_until}[step]
-        status = Status.RETRYING if step is Step.SUSPECT else row.status
-        return await self._settle(held, step.value, status, look, row.attempts, wake_at=wake_at, as_it_was=True)
+        if step is Step.SUSPECT:
+            # `attempts` still counts those at the version observed before: this one becomes observed when it begins.
+            return await self._settle(
+                held, step.value, Status.RETRYING, None, row.attempts, wake_at=row.suspect_until, as_it_was=True
+            )
+        wake_at = row.wake_at if step is Step.NOT_YET else None
+        return await self._settle(held, step.value, row.status, look, row.attempts, wake_at=wake_at, as_it_was=True)
 
     async def _work(self, held: Held, look: Look) -> bool:
         """Steps 3 to 6: alone if an earlier holder died over it; count, apply, settle."""
@@ -299,14 +318,15 @@ class Worker:
     async def _begin(self, held: Held, look: Look) -> bool:
         """BEGIN; False when the attempts at this version are used up."""
         row, head = held.row, look.fingerprint
-        attempt = row.attempts if held.same_attempt and row.observed_etag == head else row.attempts + 1
+        attempt = 1 if row.force or row.observed_etag != head else row.attempts + 1
+        # Before the answer: whoever puts the row back meanwhile must assume that it was counted.
+        held.row = replace(row, attempts=attempt, observed_etag=head, open=True, force=False, status=Status.PENDING)
+        held.began = True
         attempts = await self._ledger.begin(held.key, held.token, head, attempt)
         if attempts is None:
             raise ClaimLost
-        exhausted = attempts > self._policy.max_attempts and not row.force
-        held.row = replace(row, attempts=attempts, observed_etag=head, open=True, force=False, status=Status.PENDING)
-        held.began = True
-        return not exhausted
+        held.row = replace(held.row, attempts=attempts)  # 1 when a person asked for a replay meanwhile
+        return row.force or attempts <= self._policy.max_attempts
 
     async def _apply(self, held: Held, look: Look, entry: Pass) -> bool:
         row = held.row
@@ -324,10 +344,11 @@ class Worker:
         return await self._settle(held, Step.BEGIN.value, Status.DONE, look, 0, receipt=receipt)
 
     async def _changed(self, held: Held, look: Look, error: ObjectChanged) -> bool:
-        """Step 4: the bytes were not the version looked at. Back to step 2; no write, no attempt."""
-        held.same_attempt, held.began = True, False
+        """Step 4: the bytes were not the version looked at. Back to step 2; no write, and the attempt is given back."""
+        held.row, held.began = replace(held.row, attempts=held.row.attempts - 1), False
         if isinstance(error, ObjectGone):
-            held.notes.append(self._entry(held, look, "failed", {"error": DELETED_WHILE_READ, "status": "failed"}))
+            detail = {"status": "failed", "error_class": retry.error_class(error), "error": DELETED_WHILE_READ}
+            held.notes.append(self._entry(held, look, "failed", detail))
         await asyncio.sleep(CHANGED_PAUSE)
         return True
 
@@ -349,12 +370,14 @@ class Worker:
         settlement = Settlement(
             key=held.key,
             token=held.token,
-            status=Status.PENDING if held.began else row.status,
-            head=None,
+            status=row.status,
+            head=row.observed_etag,
             attempts=attempts,
             wake_at=self._ledger.clock(),
             stop=True,
             suspect=held.began and not self.handler.fenced,
+            size=row.size,
+            modified=row.modified,
             history=tuple(held.notes),
         )
         settled = await asyncio.shield(self._ledger.settle(settlement))
@@ -378,15 +401,13 @@ class Worker:
     ) -> bool:
         """SETTLE; True when a hint came meanwhile and the claim goes on."""
         row = held.row
+        error_class = None if error is None else retry.error_class(error)
+        message = None if error is None else retry.message(error)
+        entries = held.notes + self._entries(
+            held, look, step, status=status, receipt=receipt, error=error, wake_at=wake_at
+        )
         if as_it_was:
             error_class, message = row.error_class, row.error
-        elif error is not None:
-            error_class, message = retry.error_class(error), retry.message(error)
-        else:
-            error_class, message = None, None
-        entries = held.notes + self._entries(
-            held, look, step, status=status, receipt=receipt, message=message, wake_at=wake_at
-        )
         settlement = Settlement(
             key=held.key,
             token=held.token,
@@ -404,7 +425,6 @@ class Worker:
         )
         held.settling = True
         settled = await asyncio.shield(self._ledger.settle(settlement))
-        held.settling = False
         self._tell(held, step, settlement, settled)
         if settled is None:
             raise ClaimLost
@@ -412,7 +432,7 @@ class Worker:
             await self._dead_letter(held, message or "")
         if settled.lease_token is None:
             return False
-        held.row, held.began, held.same_attempt, held.notes = settled, False, False, []
+        held.row, held.began, held.settling, held.notes = settled, False, False, []
         return True
 
     def _entries(
@@ -423,7 +443,7 @@ class Worker:
         *,
         status: Status,
         receipt: Receipt | None,
-        message: str | None,
+        error: Exception | None,
         wake_at: int | None,
     ) -> list[dict[str, Any]]:
         """The timeline gets what changed; looks that found everything as it was leave no trace."""
@@ -438,13 +458,13 @@ class Worker:
             "attempt": held.row.attempts,
             "step": step,
         }
-        if message is not None:
-            detail["error"] = message
+        if error is not None:
+            detail |= {"error_class": retry.error_class(error), "error": retry.message(error)}
         if wake_at is not None:
             detail["wake_at"] = wake_at
         if receipt is not None:
             detail |= {"status": "success", "receipt": receipt_json(receipt)}
-        elif status is Status.FAILED:
+        elif status is Status.FAILED and step != STORE:
             detail["status"] = "failed"
         return [self._entry(held, look, status.value, detail)]
 
@@ -500,10 +520,10 @@ class Worker:
 
 
 def _exhausted(attempts: int) -> HandlerError:
-    return _AttemptsExhausted(f"given up after {attempts - 1} attempts that ended the process or were never settled")
+    return AttemptsExhausted(f"given up after {attempts - 1} attempts that ended the process or were never settled")
 
 
-class _AttemptsExhausted(HandlerError):
+class AttemptsExhausted(HandlerError):
     """The attempts at this version are used up."""
 
 

@@ -30,6 +30,8 @@ class Blocks(io.RawIOBase):
     def __init__(self, chunks: Iterator[bytes], layout: Layout, block_bytes: int, options: Options) -> None:
         self.line_feeds = 0
         self.carriage_returns = 0
+        self.largest = 0
+        """Bytes of the largest block so far: no record is larger than two of it."""
         self.unended = False
         """The last line had no end."""
         self._chunks = chunks
@@ -52,6 +54,7 @@ class Blocks(io.RawIOBase):
             self._ended = True
             self.unended = not self._at_line_start
             return b"\n" * self.unended + sentinel_row(SENTINEL, self._layout)
+        self.largest = max(self.largest, len(block))
         self._at_line_start = ends_line(block)
         self.line_feeds += block.count(b"\n")
         self.carriage_returns += block.count(b"\r")

@@ -26,7 +26,7 @@ SIGNED_PLUS: Final = r"^\s*\+[0-9]+\s*$"
 
 WHOLE_NUMBER: Final = r"^\s*[+-]?[0-9]+\s*$"
 
-BEYOND_DOUBLE: Final = r"[1-9](?:\.?[0-9]){16,}\.?[1-9]"
+BEYOND_DOUBLE: Final = r"^[-0.]*[1-9](?:\.?[0-9]){16,}\.?[1-9]"
 """More than the 17 significant digits that a double can carry."""
 
 _LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"

@@ -137,7 +137,7 @@ class StreamedCsv:
         """
         schema = self.schema
         for batch in self._batches:
-            if batch.nbytes > self._options.max_record_bytes:
+            if 2 * self._blocks.largest > self._options.max_record_bytes:
                 check_record_sizes(batch.columns, self._options)
             typed = self._typing.cast(batch.columns, self._layout, self.pins, [], self._orders)
             if typed.widened:
