@@ -93,7 +93,10 @@ class FolderEvents:
         run: RunBlocking,
     ) -> None:
         self.ready = asyncio.Event()
-        """Set when the watch is in place: later changes are announced, a listing begun now covers the earlier ones."""
+        """
+        Set when the watch is in place: later changes are announced, a listing begun now covers the earlier ones. Set
+        also when it cannot be put in place: listings must not wait for it, and a sweep is asked for once it is.
+        """
         self._root = root.absolute()
         self._emit = emit
         self._sweep = sweep
@@ -123,6 +126,7 @@ class FolderEvents:
             except Exception as error:  # noqa: BLE001 (whatever it died of, it must live again)
                 if loop.time() - started >= HEALTHY_AFTER:
                     pause = FIRST_PAUSE
+                self.ready.set()
                 reason = _innermost(error)
                 log.error("folder_events.watcher_died", error=reason, restart_in_seconds=pause)  # noqa: TRY400 (not our stack)
                 try:

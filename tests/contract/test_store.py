@@ -1,9 +1,8 @@
-"""What every store does, folders as well as S3."""
+"""What every store does, the one in a dictionary as well as real ones."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,10 +13,13 @@ from consumer.etag_cache import MemoryEtagCache
 from consumer.folder_store import FolderStore
 from consumer.store import NoSuchBucket, Store
 from handlers.contract import ObjectChanged, ObjectGone, fingerprint
+from tests.fakes import MemoryStore
 
 T = TypeVar("T")
 
 BUCKET = "b"
+
+NUMBERS = b"".join(b"%d\n" % number for number in range(500_000))
 
 ODD_KEYS = [
     "space in name.csv",
@@ -60,13 +62,25 @@ class FolderBench:
         (self._bucket / key).unlink()
 
 
+class MemoryBench:
+    def __init__(self) -> None:
+        self._memory = MemoryStore(BUCKET)
+        self.store: Store = self._memory
+
+    def put(self, key: str, content: bytes) -> None:
+        self._memory.put(BUCKET, key, content.decode())
+
+    def delete(self, key: str) -> None:
+        self._memory.delete(BUCKET, key)
+
+
 def in_thread(function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
     return asyncio.to_thread(function, *args)
 
 
-@pytest.fixture(params=["folder"])
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    bench = FolderBench(tmp_path / "buckets")
+@pytest.fixture(params=["memory", "folder"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    bench: Bench = MemoryBench() if request.param == "memory" else FolderBench(tmp_path / "buckets")
     yield bench
     await bench.store.aclose()
 
@@ -173,7 +187,7 @@ async def test_buckets_are_named(bench: Bench) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 300_000, 3_000_000])
 async def test_content_is_read_whole_and_in_pieces(bench: Bench, size: int) -> None:
-    content = os.urandom(size)
+    content = NUMBERS[:size]
     bench.put("k", content)
     found = await bench.store.head(BUCKET, "k")
     assert found is not None

@@ -299,6 +299,16 @@ async def test_root_that_is_deleted_is_watched_again_once_it_is_back(watched: Wa
     await watched.until(("created", "b/k"))
 
 
+async def test_watch_that_cannot_begin_holds_nobody_up(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "buckets")
+    shutil.rmtree(watched.root)
+    await watched.start()
+    watched.bucket.mkdir(parents=True)
+
+    assert await watched.next() == ("sweep", "b")
+    watched.stop.set()
+
+
 @pytest.mark.parametrize(
     ("healthy_after", "expected"), [(60.0, [0.001, 0.002, 0.004, 0.004]), (0.0, [0.001, 0.001, 0.001, 0.001])]
 )
@@ -321,8 +331,6 @@ async def test_pause_grows_while_the_watcher_keeps_dying_soon(
     running = asyncio.create_task(watched.watcher.run(watched.stop))
     async with asyncio.timeout(10):
         assert [await pauses.get() for _ in range(4)] == expected
-        watched.bucket.mkdir(parents=True)
-        await watched.watcher.ready.wait()
         watched.stop.set()
         await running
 
