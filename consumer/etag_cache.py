@@ -31,18 +31,3 @@ class EtagCache(Protocol):
     async def put_many(self, bucket: str, etags: Mapping[str, tuple[FileStamp, str]]) -> None:
         """Remember, replacing what was known."""
         ...
-
-
-class MemoryEtagCache:
-    """An `EtagCache` for one process, for stores without a ledger."""
-
-    def __init__(self) -> None:
-        self._etags: dict[tuple[str, str], tuple[FileStamp, str]] = {}
-
-    async def get_many(self, bucket: str, keys: Sequence[str]) -> Mapping[str, tuple[FileStamp, str]]:
-        """Return stamp and ETag of those keys that are known."""
-        return {key: self._etags[bucket, key] for key in keys if (bucket, key) in self._etags}
-
-    async def put_many(self, bucket: str, etags: Mapping[str, tuple[FileStamp, str]]) -> None:
-        """Remember, replacing what was known."""
-        self._etags.update({(bucket, key): entry for key, entry in etags.items()})

@@ -33,11 +33,6 @@ class Route:
     queue: str | None = None
     """Name of a work queue of its own instead of the handler's."""
 
-    @property
-    def work_name(self) -> str:
-        """The name its work, bulk and dead queues are made of."""
-        return self.queue or self.handler
-
 
 class Router:
     """

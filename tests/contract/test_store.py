@@ -9,10 +9,10 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from consumer.etag_cache import MemoryEtagCache
 from consumer.folder_store import FolderStore
 from consumer.store import NoSuchBucket, Store
 from handlers.contract import ObjectChanged, ObjectGone, fingerprint
+from tests.etags import MemoryEtagCache
 from tests.fakes import MemoryStore
 
 T = TypeVar("T")

@@ -13,10 +13,11 @@ import pytest
 from xxhash import xxh3_128
 
 from consumer import folder_file, folder_store, folder_walk
-from consumer.etag_cache import FileStamp, MemoryEtagCache
+from consumer.etag_cache import FileStamp
 from consumer.folder_store import FolderStore
 from consumer.store import UNSTABLE, NoSuchBucket
 from handlers.contract import ObjectChanged, ObjectGone, PermanentError, StoredObject, TransientError
+from tests.etags import MemoryEtagCache
 
 T = TypeVar("T")
 

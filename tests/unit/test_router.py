@@ -126,8 +126,3 @@ def test_route_of_a_prefix_unit_is_its_handlers_longest() -> None:
     assert router.covering("b", "a/c/", "csv_to_iceberg") is short
     assert router.covering("b", "a/c/", "other") is None
     assert router.covering("c", "a/c/", "csv_to_iceberg") is None
-
-
-def test_route_names_its_queue_after_its_handler_unless_it_has_its_own() -> None:
-    assert route().work_name == "csv_to_iceberg"
-    assert Route("r", "b", "", (), "csv_to_iceberg", queue="large").work_name == "large"
