@@ -11,15 +11,17 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import structlog
 
 from consumer.events import ObjectEvent
 from consumer.events import encode as encode_event
+from consumer.exits import USAGE, CommandError
 from consumer.folder_events import FolderEvents
 from consumer.folder_store import FolderStore
 from consumer.gate import Gate
@@ -43,6 +45,9 @@ from consumer.worker import Settled, Worker
 from consumer.workitem import INGRESS, Message, bulk_queue, work_queue
 from handlers import csv_to_iceberg
 from handlers.contract import Handler, HandlerContext
+from handlers.csv_to_iceberg.lake import Lake
+from handlers.csv_to_iceberg.query import QueryError
+from handlers.csv_to_iceberg.query import query as run_query
 
 log = structlog.get_logger("lakedrop.app")
 
@@ -69,7 +74,11 @@ def builtin_kinds() -> dict[str, HandlerKind]:
 
 
 def _create_csv_to_iceberg(settings: Settings, routes: Sequence[Route], context: HandlerContext) -> Handler:
-    lake = csv_to_iceberg.LakeSettings(
+    return csv_to_iceberg.create(_lake_settings(settings, routes), context)
+
+
+def _lake_settings(settings: Settings, routes: Sequence[Route]) -> csv_to_iceberg.LakeSettings:
+    return csv_to_iceberg.LakeSettings(
         home=settings.home.absolute(),
         max_commit_latency=settings.max_commit_latency,
         max_files_per_commit=settings.max_files_per_commit,
@@ -79,7 +88,20 @@ def _create_csv_to_iceberg(settings: Settings, routes: Sequence[Route], context:
             for route in routes
         },
     )
-    return csv_to_iceberg.create(lake, context)
+
+
+def query(settings: Settings, sql: str) -> pa.Table:
+    """
+    Run one SELECT over the tables of a home. Blocks.
+
+    Raises:
+        CommandError: The statement is wrong; the message says how, and names the tables there are.
+    """
+    with closing(Lake(_lake_settings(settings, ()))) as lake:
+        try:
+            return run_query(lake, sql)
+        except QueryError as error:
+            raise CommandError("\n".join(filter(None, str(error).splitlines())), USAGE) from error
 
 
 def _csv_faults(routes: Sequence[Route]) -> list[str]:

@@ -1,0 +1,128 @@
+"""`lakedrop query` and `lakedrop try`: what the tables hold, and what would become of a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from datetime import date, datetime
+from typing import Any
+
+import click
+import pyarrow as pa
+from rich.table import Table
+from rich.text import Text
+
+from consumer import exits
+from consumer.app import query as run_query
+from consumer.cli import Command, Invocation
+from consumer.live import numbered
+from consumer.terminal import console, progress, shown
+
+MOST_ROWS = 1000
+"""Rows of a table for people; `csv` and `json` have all."""
+
+READABLE = 16
+"""Characters of a long cell that are worth showing."""
+
+NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        'lakedrop query "show tables"',
+        'lakedrop query "select * from lakehouse.customers limit 5"',
+        'lakedrop query "from lakehouse._ingest_registry order by ingested_at desc" --format csv > registry.csv',
+    ),
+)
+@click.argument("sql")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="Aligned for people; or all rows as CSV, or as a JSON array of objects.",
+)
+@click.pass_obj
+def query(invocation: Invocation, sql: str, format_: str) -> int:
+    """
+    Read the tables with SQL.
+
+    One SELECT in DuckDB's dialect. Sees the tables of this home as namespace.table, always a whole snapshot of each,
+    and nothing else: no files, no network. Changes nothing.
+    """
+    settings = invocation.existing()
+    with progress() as bar:
+        bar.add_task("reading", total=None)
+        result = run_query(settings, sql)
+    if format_ == "csv":
+        write_csv(result)
+    elif format_ == "json":
+        write_json(result)
+    else:
+        print_table(result)
+    return exits.OK
+
+
+def write_csv(result: pa.Table) -> None:
+    """Write all rows as CSV, with a header; NULL is an empty cell."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(result.column_names)
+    for batch in result.to_batches():
+        writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+def write_json(result: pa.Table) -> None:
+    """Write all rows as a JSON array of objects, a row a line."""
+    separator = "[\n"
+    for batch in result.to_batches():
+        for row in batch.to_pylist():
+            click.echo(separator + json.dumps(row, default=_json, ensure_ascii=False), nl=False)
+            separator = ",\n"
+    click.echo("\n]" if separator.startswith(",") else "[]")
+
+
+def _json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)
+
+
+def print_table(result: pa.Table) -> None:
+    """Print the first rows aligned; what does not fit the terminal is cut, and columns beyond it are counted."""
+    out = console()
+    rows = [[cell(value) for value in row.values()] for row in result.slice(0, MOST_ROWS).to_pylist()]
+    names = [Text(shown(name), "bold") for name in result.column_names]
+    fitting = _fitting([[name, *cells] for name, *cells in zip(names, *rows, strict=True)], out.width)
+    table = Table(box=None, pad_edge=False)
+    for name, field in zip(names[:fitting], result.schema, strict=False):
+        number = any(test(field.type) for test in NUMBERS)
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row[:fitting])
+    out.print(table)
+    counted = [numbered(result.num_rows, "row")]
+    if result.num_rows > MOST_ROWS:
+        counted.append(f"the first {MOST_ROWS:,} are shown")
+    if fitting < len(names):
+        counted.append(f"{numbered(len(names) - fitting, 'column')} more: --format json shows all")
+    out.print(f"({', '.join(counted)})", style="dim")
+
+
+def _fitting(columns: list[list[Text]], width: int) -> int:
+    """Return how many columns can be shown so that each keeps its width, or `READABLE` of it."""
+    used = 0
+    for number, column in enumerate(columns):
+        used += min(max(text.cell_len for text in column), READABLE) + 2
+        if used > width + 2 and number:
+            return number
+    return len(columns)
+
+
+def cell(value: Any) -> Text:
+    """Return a cell for people: NULL is told apart from text."""
+    if value is None:
+        return Text("NULL", "dim")
+    if isinstance(value, bool):
+        return Text(str(value).lower())
+    return Text(shown(value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)))

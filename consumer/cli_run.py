@@ -1,0 +1,224 @@
+"""`lakedrop run`: the service, and its one-time form."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import click
+import structlog
+
+from consumer import exits
+from consumer.app import App, open_app
+from consumer.cli import Command, Invocation
+from consumer.ledger_views import Selection
+from consumer.live import LiveLines, numbered
+from consumer.protocol import Row, Status
+from consumer.settings import Settings
+from consumer.sweep import Report
+from consumer.terminal import command, console, progress, shown
+from consumer.times import duration
+from consumer.worker import Settled
+
+log = structlog.get_logger("lakedrop.run")
+
+HURRY_SECONDS: Final = 5.0
+"""Longest time from the second signal to the end, whatever a thread is busy with: all work is safe to be cut off."""
+
+LOOK_SECONDS: Final = 1.0
+"""How often `--once` looks for deadlines that passed, and for work of other processes that ended."""
+
+LISTED: Final = 20
+"""Units that are named; all are counted."""
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first drains, the second stops now."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._drain_seconds = settings.drain_seconds
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received, signal.Signals(number).name)
+
+    def _received(self, name: str) -> None:
+        if not self.stop.is_set():
+            self.stop.set()
+            log.warning(
+                "run.draining",
+                signal=name,
+                seconds=self._drain_seconds,
+                next_step="work under way is finished, the rest is put back; a second signal puts all back now",
+            )
+        elif not self.hurry.is_set():
+            self.hurry.set()
+            log.warning("run.stopping_now", signal=name, next_step="claims are put back; no attempt is charged")
+            asyncio.get_running_loop().call_later(HURRY_SECONDS, os._exit, exits.OK)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "lakedrop run",
+        "lakedrop run --home /srv/lake",
+        'lakedrop run --once --wait 300 && lakedrop query "show tables"',
+    ),
+)
+@click.option("--once", is_flag=True, help="Compare, work until nothing is left, and end.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --once: work retries that are due within this time; later ones are listed, exit code 75.",
+)
+@click.pass_obj
+def run(invocation: Invocation, once: bool, wait: float) -> int:
+    """
+    Serve a home: ingest whatever lands in its buckets.
+
+    Makes the home when there is none. Files below HOME/buckets/<bucket>/<folder>/ become rows of the table named after
+    the folder. SIGTERM or Ctrl-C finishes what is under way; a second one stops now. Neither costs an attempt.
+
+    With --once: exit code 0 when every object is in its table, 1 when units have failed, 75 when retries are due later.
+    """
+    readable = sys.stdout.isatty()
+    settings = invocation.settings(quiet=readable)
+    return asyncio.run(_once(settings, wait) if once else _serve(settings, readable=readable))
+
+
+def _lines(settings: Settings) -> tuple[LiveLines | None, Callable[[Settled], None]]:
+    if not sys.stdout.isatty():
+        return None, lambda _settled: None
+    lines = LiveLines(console(), settings)
+    return lines, lines.settled
+
+
+async def _serve(settings: Settings, *, readable: bool) -> int:
+    signals = Signals(settings)
+    lines, on_settled = _lines(settings)
+    async with open_app(settings, on_settled=on_settled) as app:
+        try:
+            app.start_workers()
+            await app.start_service()
+            if readable:
+                _welcome(app)
+            log.info(
+                "run.started", home=str(settings.home), buckets=sorted({route.bucket for route in app.router.routes})
+            )
+            await app.until(signals.stop)
+        finally:
+            await app.stop(settings.drain_seconds, hurry=signals.hurry)
+            if lines is not None:
+                lines.flush()
+    log.info("run.ended", home=str(settings.home))
+    return exits.OK
+
+
+def _welcome(app: App) -> None:
+    """Say where to drop files, and what to try."""
+    out = console()
+    settings = app.settings
+    route = app.router.routes[0]
+    folder = settings.buckets / route.bucket / route.prefix / "customers"
+    out.print(f"lakedrop serves {settings.home}", style="bold")
+    out.print(f"  drop a CSV    {folder}/q1.csv     the folder names the table", soft_wrap=True)
+    namespace = getattr(route.options, "namespace", "lakehouse")
+    query = command(settings, "query", f"from {namespace}.customers limit 5")
+    out.print(f"  query it      {query}", soft_wrap=True)
+    out.print(f"  look around   {command(settings, 'status')}", soft_wrap=True)
+    out.print("  stop          Ctrl-C: finishes what is under way; twice: now")
+    out.print()
+
+
+async def _once(settings: Settings, wait: float) -> int:
+    signals = Signals(settings)
+    lines, on_settled = _lines(settings)
+    async with open_app(settings, on_settled=on_settled) as app:
+        try:
+            app.start_workers()
+            work = asyncio.create_task(_work_off(app, wait), name="once")
+            stopped = asyncio.create_task(signals.stop.wait())
+            await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if not work.done():
+                work.cancel()
+                return exits.TEMPORARY
+            return await _verdict(app, await work)
+        finally:
+            await app.stop(settings.drain_seconds, hurry=signals.hurry)
+            if lines is not None:
+                lines.flush()
+
+
+async def _work_off(app: App, wait: float) -> list[Row]:
+    """Sweep, then work until no row is held or unsettled; return those that are due later than `wait` seconds."""
+    with progress() as bar:
+        task = bar.add_task("comparing buckets and ledger", total=None)
+        await app.sweeper.sweep(progress=lambda report: bar.update(task, description=_comparing(report)))
+        bar.update(task, description="working")
+        while True:
+            await app.worked_off()
+            rows = [row for row in await app.units.unsettled(10_000) if row.key.handler in app.handlers]
+            last = app.clock() + round(wait * 1000)
+            later = [row for row in rows if row.lease_token is None and row.wake_at is not None and row.wake_at > last]
+            if len(later) == len(rows):
+                return later
+            bar.update(task, description=_waiting(rows, app.clock()))
+            await asyncio.sleep(_pause(rows, app.clock()))
+            await app.waker.wake()
+
+
+def _pause(rows: list[Row], now: int) -> float:
+    """Return the seconds until the first deadline, at most `LOOK_SECONDS`: others may settle their units before."""
+    due = min((row.lease_until if row.lease_token is not None else row.wake_at) or now for row in rows)
+    return min(max((due - now) / 1000, 0.05), LOOK_SECONDS)
+
+
+def _comparing(report: Report) -> str:
+    return f"comparing buckets and ledger: {numbered(report.listed, 'object')}, {report.new + report.changed:,} to do"
+
+
+def _waiting(rows: list[Row], now: int) -> str:
+    held = sum(row.lease_token is not None for row in rows)
+    due = min((row.wake_at for row in rows if row.lease_token is None and row.wake_at is not None), default=None)
+    parts = [f"{held:,} held elsewhere"] if held else []
+    if due is not None:
+        parts.append(f"next retry in {duration(max(due - now, 0) / 1000)}")
+    return "waiting: " + ", ".join(parts)
+
+
+async def _verdict(app: App, later: list[Row]) -> int:
+    """Record, name what is left or failed, and choose the exit code."""
+    await app.recorder.flush()
+    settings = app.settings
+    out = console(error=True)
+    failed = [row async for row in _failed(app)]
+    for row in failed[:LISTED]:
+        out.print(f"failed: {row.key.bucket}/{shown(row.key.unit)}: {row.error}", soft_wrap=True)
+    for row in later[:LISTED]:
+        due = duration(max((row.wake_at or 0) - app.clock(), 0) / 1000)
+        out.print(f"due in {due}: {row.key.bucket}/{shown(row.key.unit)}: {row.error}", soft_wrap=True)
+    if later:
+        longer = command(settings, "run", "--once", "--wait", "3600")
+        out.print(f"{numbered(len(later), 'unit')} due later than --wait: run again then, or {longer}", soft_wrap=True)
+        return exits.TEMPORARY
+    if failed:
+        out.print(f"{numbered(len(failed), 'unit')} failed; {command(settings, 'status')} lists them", soft_wrap=True)
+        return exits.FAILED
+    return exits.OK
+
+
+async def _failed(app: App) -> AsyncIterator[Row]:
+    """Yield the failed units that a route still takes."""
+    for handler, bucket in sorted({(route.handler, route.bucket) for route in app.router.routes}):
+        async for row in app.units.select(handler, bucket, Selection(status=Status.FAILED.value)):
+            if app.looker.route_of(row.key) is not None:
+                yield row

@@ -1,0 +1,116 @@
+"""
+What the process writes to standard error: one line per named event, for people on a terminal, as JSON elsewhere.
+
+Configured once per process. Log records and warnings of libraries take the same way; those that tell every step of
+theirs are heard from warnings on. Secrets are masked twice: fields by their name, and what URLs carry in any text.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal, TextIO, cast
+
+import structlog
+
+SECRET_FIELD: Final = re.compile(
+    r"passw|secret|credential|authorization|api_?key|access_?key|session_?token", re.IGNORECASE
+)
+"""Names of fields whose values are not shown."""
+
+_SECRET_TEXT: Final = (
+    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)"), r"\1***"),
+    (re.compile(r"(?i)(\bX-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+"), r"\1***"),
+    (re.compile(r"(?i)(\b(?:password|secret|api_?key|secret_access_key)\"?\s*[=:]\s*\"?)[^\s\"',;&]+"), r"\1***"),
+)
+
+CHATTY: Final = ("asyncio", "botocore", "fsspec", "pyiceberg", "sqlalchemy", "urllib3", "watchfiles")
+"""Libraries whose INFO and DEBUG records are about their own inner steps."""
+
+Format = Literal["auto", "console", "json"]
+
+
+class _StandardError:
+    """Standard error as it is when a line is written: progress bars and tests put something else in its place."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def mask_text(text: str) -> str:
+    """Return a text with the secrets in URLs and assignments masked."""
+    for pattern, replacement in _SECRET_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def mask(value: Any) -> Any:
+    """Return a value of a log line with all secrets in it masked."""
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, dict):
+        return {key: "***" if SECRET_FIELD.search(str(key)) else mask(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask(inner) for inner in value]
+    return value
+
+
+def _mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    masked: MutableMapping[str, Any] = mask(dict(event))
+    return masked
+
+
+def is_json(wanted: Format) -> bool:
+    """Whether log lines are JSON: asked for, or nobody reads along."""
+    return wanted == "json" or (wanted == "auto" and not sys.stderr.isatty())
+
+
+def configure(wanted: Format = "auto", level: str = "info") -> None:
+    """
+    Send all log lines of this process to standard error.
+
+    Args:
+        wanted: `console`, `json`, or `auto`: what fits standard error.
+        level: Least severe level that is written.
+    """
+    as_json = is_json(wanted)
+    least = logging.getLevelNamesMapping()[level.upper()]
+    clock = ("iso", True) if as_json else ("%H:%M:%S", False)
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt=clock[0], utc=clock[1]),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _mask_event,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        )
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _StandardError())),
+        cache_logger_on_first_use=False,  # modules hold their loggers from before this call
+    )
+    handler = logging.StreamHandler(_StandardError())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(least)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
+    logging.captureWarnings(capture=True)

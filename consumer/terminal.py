@@ -1,0 +1,55 @@
+"""Writing for people: one console for results on standard output, one for progress on standard error."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from consumer.settings import DEFAULT_HOME, Settings
+
+PIPED_WIDTH: Final = 160
+"""Columns when nobody watches: files and pipes have no edge, and wrapped lines are hard to search."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def console(*, error: bool = False) -> Console:
+    """Return a console that writes text as it is given: no markup, no colours for numbers and paths."""
+    stream = sys.stderr if error else sys.stdout
+    wide = stream.isatty() or "COLUMNS" in os.environ
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=None if wide else PIPED_WIDTH)
+
+
+def progress() -> Progress:
+    """Return a progress display that exists on a terminal only, and leaves nothing behind."""
+    on = console(error=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=on, transient=True, disable=not on.is_terminal)
+
+
+def shown(text: str) -> str:
+    """Return a key or a cell on one line: what would move the cursor is written as an escape."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shell(*words: str) -> str:
+    """Return a command line that a person can copy, whatever the words hold."""
+    return " ".join(_ansi_c(word) if _CONTROL.search(word) else shlex.quote(word) for word in words)
+
+
+def command(settings: Settings, *words: str) -> str:
+    """Return a lakedrop command for this home, ready to be copied."""
+    named = settings.home == DEFAULT_HOME or "LAKEDROP_HOME" in os.environ
+    return shell("lakedrop", *words, *(() if named else ("--home", str(settings.home))))
+
+
+def _ansi_c(word: str) -> str:
+    """Quote a word as `$'...'`, which spells control characters."""
+    plain = word.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + _CONTROL.sub(lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode()), plain) + "'"
