@@ -5,13 +5,14 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import click
 import pytest
 
-from consumer import exits
+from consumer import exits, status, sweep, why
 from consumer.cli import cli
 from consumer.settings import Settings, load_settings
 from handlers.contract import PermanentError
@@ -161,6 +162,27 @@ def test_every_exit_code_is_explained() -> None:
     page = (ROOT / "docs" / "operations.md").read_text("utf-8")
 
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == codes
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        status.StatusReport,
+        status.Group,
+        status.Unsettled,
+        status.Failed,
+        sweep.Report,
+        why.Why,
+        why.Stored,
+        why.Holding,
+        why.Moment,
+    ],
+    ids=lambda record: record.__qualname__,
+)
+def test_every_key_of_the_json_is_described(record: type) -> None:
+    section = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## JSON of")[2]
+
+    assert {field.name for field in fields(record)} <= set(re.findall(r"`(\w+)`", section))
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

@@ -38,7 +38,7 @@ def run_tests(folder: Path, **variables: str) -> str:
     (folder / "test_something.py").write_text(TESTS)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = needs\nasyncio_default_fixture_loop_scope = function\n")
     outer = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEDROP_", "PYTEST_", "COV_"))}
-    done = subprocess.run(  # noqa: S603 (our own interpreter)
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "--color=no", str(folder)],
         cwd=folder,
         env={**outer, "PYTHONPATH": str(ROOT), **variables},
