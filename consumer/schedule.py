@@ -62,6 +62,11 @@ class Schedule:
     async def _beat(self, name: str, token: str) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_seconds)
-            if not await self._leases.extend(name, token):
+            try:
+                holds = await self._leases.extend(name, token)
+            except Exception:
+                log.exception("lease.not_extended", name=name, next_try_in=self._heartbeat_seconds)
+                continue
+            if not holds:
                 log.warning("lease.lost", name=name)
                 return

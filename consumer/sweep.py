@@ -81,6 +81,10 @@ class _Found(NamedTuple):
     fingerprint: str
 
 
+def _found(route: Route, key: UnitKey, objects: Sequence[StoredObject]) -> _Found:
+    return _Found(route, key, fingerprint(objects, key.unit))
+
+
 class _Side:
     """One handler's side of a bucket: the units listed and not yet compared, the digests, the brake."""
 
@@ -183,22 +187,29 @@ class Sweeper:
         progress(report)
 
     async def _listed_units(self, bucket: str, report: Report) -> AsyncIterator[_Found]:
-        """Yield each unit once: the objects of a unit follow each other, as it is a prefix of their keys."""
-        current: tuple[Route, UnitKey] | None = None
-        objects: list[StoredObject] = []
+        """
+        Yield each unit once, those of one handler in byte order.
+
+        The objects of a unit follow each other, as it is a prefix of their keys; those of other handlers, or of none,
+        may stand between them.
+        """
+        gathering: dict[str, tuple[Route, UnitKey, list[StoredObject]]] = {}
         async for found in self._store.list(bucket):
             report.listed += 1
             belongs = self._looker.unit_of(bucket, found.key)
             if belongs is None:
                 report.unrouted += 1
                 continue
-            if current is not None and belongs[1] != current[1]:
-                yield _Found(*current, fingerprint(objects, current[1].unit))
-                objects = []
-            current = belongs
-            objects.append(found)
-        if current is not None:
-            yield _Found(*current, fingerprint(objects, current[1].unit))
+            route, key = belongs
+            current = gathering.get(key.handler)
+            if current is not None and current[1] == key:
+                current[2].append(found)
+                continue
+            if current is not None:
+                yield _found(*current)
+            gathering[key.handler] = (route, key, [found])
+        for current in gathering.values():
+            yield _found(*current)
 
     async def _compare(self, side: _Side, upto: str | None, report: Report) -> None:
         """Merge the listed units with the rows of their range."""

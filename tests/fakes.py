@@ -174,6 +174,11 @@ class FakeHandler:
         self.sink[unit.name] = texts
         return Receipt(claim.fingerprint, self.version, "dictionary", {"objects": len(texts)})
 
+    async def claimed(self, count: int) -> None:
+        """Wait until `apply` was called so often; no time passes that this does not need."""
+        while len(self.claims) < count:  # noqa: ASYNC110  # virtual time: other tasks run, nothing is waited for
+            await asyncio.sleep(0)
+
     async def verify(self, unit: Unit, receipt: Receipt) -> Verdict:
         found = {"objects": len(self.sink.get(unit.name, {}))}
         return Verdict(found == receipt.counts, receipt.counts, found, "")

@@ -422,7 +422,7 @@ async def test_changed_object_and_shutdowns_together_cost_no_attempt() -> None:
             made.worker = made.new_worker(delays=())
             async with made.running():
                 await made.hint("x")
-                await when(lambda number=number: len(made.handler.claims) >= number)
+                await made.handler.claimed(number)
                 await asyncio.sleep(0.1)  # the pause before the next look
             row = await made.row("x")
             assert (row.status, row.attempts) == (Status.PENDING, 0)

@@ -1,0 +1,72 @@
+"""How outcomes reach a sink's own records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from consumer.recorder import Recorder
+from handlers.contract import PermanentError
+from tests.fakes import FakeHandler
+from tests.rig import BUCKET, Rig, rig
+from tests.virtual_loop import virtual
+
+
+@asynccontextmanager
+async def recording(made: Rig) -> AsyncIterator[None]:
+    recorder = Recorder({"fake": made.handler}, made.history)
+    made.worker._on_settled = lambda settled: (made._on_settled(settled), recorder.notice(settled))  # type: ignore[assignment, func-returns-value]  # both listen
+    task = asyncio.create_task(recorder.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def ingest(made: Rig, key: str, text: str) -> None:
+    made.store.put(BUCKET, key, text)
+    await made.hint(key)
+    await made.until(len(made.settled) + 1)
+
+
+@virtual
+async def test_success_and_failure_are_recorded_soon_and_once() -> None:
+    async with rig(handler=FakeHandler(script=[None, PermanentError("no")])) as made, recording(made), made.running():
+        await asyncio.sleep(1000)
+        await ingest(made, "x", "a")
+        await ingest(made, "y", "b")
+        await made.hint("x")  # unchanged: no outcome
+        await made.until(3)
+        await asyncio.sleep(3)
+        records = [(record.unit, record.status, record.fingerprint, record.error) for record in made.handler.records]
+        assert records == [("x", "success", "a", None), ("y", "failed", "b", "no")]
+        assert made.handler.records[0].receipt is not None
+        assert made.handler.records[0].token == made.handler.claims[0].token
+        assert {record.route for record in made.handler.records} == {"all"}
+
+        await asyncio.sleep(1000)
+        assert len(made.handler.records) == 2
+
+
+@virtual
+async def test_outcomes_another_process_left_are_recorded_after_a_while() -> None:
+    async with rig() as made, made.running():
+        await ingest(made, "x", "a")
+        async with recording(made):
+            await ingest(made, "y", "b")
+            await asyncio.sleep(40)
+
+        assert [record.unit for record in made.handler.records] == ["x", "y"]
+
+
+@virtual
+async def test_sink_that_takes_no_records_gets_them_later() -> None:
+    async with rig(handler=FakeHandler(record_fails=True)) as made, recording(made), made.running():
+        await ingest(made, "x", "a")
+        await asyncio.sleep(100)
+        assert made.handler.records == []
+        made.handler.record_fails = False
+        await asyncio.sleep(40)
+
+        assert [record.unit for record in made.handler.records] == ["x"]
