@@ -15,7 +15,7 @@ from pyiceberg.table import Table
 from handlers.csv_to_iceberg.columns import ColumnType, Pins
 from handlers.csv_to_iceberg.commit_port import Entry, Landed
 from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.lake import Lake
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.results import Cooked, Part, Report, SmallFile, Source
 from handlers.csv_to_iceberg.staged import Staged
@@ -111,7 +111,7 @@ class Kitchen:
             if {pinned, kind} == {ColumnType.INTEGER, ColumnType.BIGINT}:
                 pinned = ColumnType.BIGINT
             column = table.column(name)
-            if pinned != kind and pinned != ColumnType.BIGINT:
+            if pinned not in {kind, ColumnType.BIGINT}:
                 column = column.cast(pa.string()).cast(pinned.arrow) if pinned == ColumnType.VARCHAR else None
                 column = pa.nulls(table.num_rows, pinned.arrow) if column is None else column
             table = table.set_column(table.schema.get_field_index(name), name, column.cast(pinned.arrow))
@@ -135,11 +135,17 @@ class Bench:
         return TableCommitter(table or self.table(), self.kitchen.cook, self.context, self.limits)
 
     def entry(
-        self, key: str, rows: Rows | Exception | None = None, *, etag: str = "e1", token: str = "", mode: Any = "replace"
+        self,
+        key: str,
+        rows: Rows | Exception | None = None,
+        *,
+        etag: str = "e1",
+        claim: str = "",
+        mode: Any = "replace",
     ) -> Entry[Staged]:
         """Make what a claim wants: rows for a key, or without rows its removal."""
         entry: Entry[Staged] = Entry(
-            key, token or self.context.new_id(), mode, asyncio.get_running_loop().create_future()
+            key, claim or self.context.new_id(), mode, asyncio.get_running_loop().create_future()
         )
         if rows is not None:
             data = self.context.new_id().encode()

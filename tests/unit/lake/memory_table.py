@@ -1,4 +1,4 @@
-"""A compare-and-swap table in memory and a loop with virtual time, to drive a committer without files or threads."""
+"""A compare-and-swap table in memory and lanes without threads, to drive a committer in virtual time."""
 
 from __future__ import annotations
 
@@ -14,28 +14,13 @@ from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.results import Cooked, Part, SmallFile, Source
 from handlers.csv_to_iceberg.shape import Shape, merged
 from tests.unit.lake.bench import part
+from tests.virtual_loop import VirtualLoop
 
 T = TypeVar("T")
 
 
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Time passes only when nothing is left to do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._now = 0.0
-
-    def time(self) -> float:
-        return self._now
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self._now = max(self._now, self._scheduled[0].when())  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
-
-
 def run_virtual(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(work)
 
 
@@ -134,6 +119,6 @@ def one_row(files: Sequence[SmallFile], pins: Pins, options: Options) -> Cooked:
     return Cooked(parts, {}, [], {**pins, "n": ColumnType.INTEGER})
 
 
-def memory_entry(key: str, *, token: str = "t", size: int = 1) -> Entry[MemoryStaged]:
+def memory_entry(key: str, *, claim: str = "t", size: int = 1) -> Entry[MemoryStaged]:
     file = SmallFile(Source(key, "e"), bytes(size))
-    return Entry(key, token, "replace", asyncio.get_running_loop().create_future(), file)
+    return Entry(key, claim, "replace", asyncio.get_running_loop().create_future(), file)

@@ -182,7 +182,7 @@ async def test_the_first_file_pins_the_types_for_those_after_it(bench: Bench) ->
 
 async def test_rows_of_a_claim_lost_after_staging_stay_out(bench: Bench) -> None:
     await bench.put({"t/a.csv": {"n": [0]}, "t/b.csv": {"n": [0]}})
-    entries = [bench.entry(f"t/{name}.csv", {"n": [1, 1]}, token=name) for name in "abc"]
+    entries = [bench.entry(f"t/{name}.csv", {"n": [1, 1]}, claim=name) for name in "abc"]
     bench.context.dead.add("b")
     with pytest.raises(ClaimLost):
         await bench.submit(entries)
@@ -196,14 +196,14 @@ async def test_nothing_is_committed_when_all_claims_are_lost(bench: Bench) -> No
     await bench.put({"t/a.csv": {"n": [0]}})
     bench.context.dead.add("x")
     with pytest.raises(ClaimLost):
-        await bench.submit([bench.entry("t/a.csv", {"n": [1]}, token="x")])
+        await bench.submit([bench.entry("t/a.csv", {"n": [1]}, claim="x")])
 
     assert len(bench.loaded().snapshots()) == 1
 
 
 async def test_of_two_claims_of_one_source_the_one_that_holds_is_committed(bench: Bench) -> None:
-    old = bench.entry("t/a.csv", {"n": [1]}, token="old")
-    new = bench.entry("t/a.csv", {"n": [2]}, token="new", etag="e2")
+    old = bench.entry("t/a.csv", {"n": [1]}, claim="old")
+    new = bench.entry("t/a.csv", {"n": [2]}, claim="new", etag="e2")
     bench.context.dead.add("old")
     committer = bench.committer()
     with pytest.raises(ClaimLost):

@@ -28,9 +28,7 @@ def before_commit(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *hooks: Hoo
     left = list(hooks)
     real = catalog.commit_table
 
-    def commit(
-        table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
-    ) -> Any:
+    def commit(table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]) -> Any:
         if left:
             left.pop(0)()
         return real(table, requirements, updates)
@@ -43,9 +41,7 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *landed: boo
     left = list(landed)
     real = catalog.commit_table
 
-    def commit(
-        table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
-    ) -> Any:
+    def commit(table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]) -> Any:
         if not left:
             return real(table, requirements, updates)
         if left.pop(0):
@@ -108,9 +104,14 @@ async def test_a_claim_lost_after_an_unknown_outcome_is_not_committed_again(
 ) -> None:
     await bench.put({"t/a.csv": {"n": [0]}, "t/b.csv": {"n": [0]}})
     lose_answers(monkeypatch, bench.lake.catalog, True)
-    calls = []
-    bench.context.on_check = lambda: calls.append(bench.context.dead.update({"x"} if calls else ()))
-    entries = [bench.entry("t/a.csv", {"n": [1]}, token="x"), bench.entry("t/b.csv", {"n": [1]})]
+
+    def lose_at_the_second_check() -> None:
+        if len(bench.context.checks) == checks_before + 2:
+            bench.context.dead.add("x")
+
+    checks_before = len(bench.context.checks)
+    bench.context.on_check = lose_at_the_second_check
+    entries = [bench.entry("t/a.csv", {"n": [1]}, claim="x"), bench.entry("t/b.csv", {"n": [1]})]
     with pytest.raises(ClaimLost):
         await bench.submit(entries)
     await entries[1].outcome
@@ -154,7 +155,7 @@ async def test_claims_are_checked_after_the_load_on_every_try(
 
     before_commit(monkeypatch, bench.lake.catalog, takes_over)
     with pytest.raises(ClaimLost):
-        await bench.submit([bench.entry("t/a.csv", {"n": [1]}, token="paused")])
+        await bench.submit([bench.entry("t/a.csv", {"n": [1]}, claim="paused")])
 
     assert bench.rows() == []
     assert bench.context.checks[-2:] == [{"paused"}, {"paused"}]
@@ -233,7 +234,7 @@ async def test_rows_that_somebody_compacted_are_found_and_replaced(bench: Bench)
 async def test_rows_of_somebody_else_are_left_alone(bench: Bench) -> None:
     await bench.put({"t/a.csv": {"n": [1]}})
     table = bench.loaded()
-    row = {name: None for name in table.schema().column_names} | {"n": 7}
+    row = dict.fromkeys(table.schema().column_names) | {"n": 7}
     table.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
     await bench.put({"t/a.csv": {"n": [2]}})
     await bench.remove("t/a.csv")

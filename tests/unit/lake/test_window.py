@@ -34,7 +34,7 @@ class Setup:
         await asyncio.sleep(start)
         with self.committer.expected():
             await asyncio.sleep(reading)
-        await self.committer.submit(memory_entry(key, token=key, size=size))
+        await self.committer.submit(memory_entry(key, claim=key, size=size))
         return asyncio.get_running_loop().time()
 
 

@@ -1,0 +1,305 @@
+"""The handler from bytes to receipts, verdicts and inventory."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from handlers.contract import (
+    ABSENT,
+    Claim,
+    ClaimLost,
+    Failure,
+    ObjectChanged,
+    ObjectRef,
+    Outcome,
+    PermanentError,
+    Receipt,
+    Skip,
+    StoredObject,
+    Unit,
+)
+from handlers.csv_to_iceberg.handler import CsvToIceberg, create
+from handlers.csv_to_iceberg.lake import LakeSettings
+from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.query import query
+from tests.unit.lake.bench import Context
+
+
+class Held(StoredObject):
+    """An object in memory; `fails` is raised when its bytes are read."""
+
+    __slots__ = ("data", "fails")
+
+    def __init__(self, key: str, data: bytes, etag: str = "e1", fails: Exception | None = None) -> None:
+        super().__init__(key, etag, len(data), 0)
+        self.data = data
+        self.fails = fails
+
+    async def open(self) -> BinaryIO:
+        return Failing(self.data, self.fails)
+
+    async def read(self) -> bytes:
+        if self.fails is not None:
+            raise self.fails
+        return self.data
+
+
+class Failing(io.BytesIO):
+    def __init__(self, data: bytes, fails: Exception | None) -> None:
+        super().__init__(data)
+        self.fails = fails
+
+    def _check(self) -> None:
+        if self.fails is not None and self.tell() > len(self.getbuffer()) // 2:
+            raise self.fails
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self._check()
+        return found
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(buffer)
+        self._check()
+        return count
+
+
+class Service:
+    """A handler with what surrounds it."""
+
+    def __init__(self, home: Path, **settings: Any) -> None:
+        self.context = Context(str(home))
+        self.handler: CsvToIceberg = create(LakeSettings(home=home, small_file_bytes=2000, **settings), self.context)
+        self.staged: list[str] = []
+
+    def unit(self, key: str, **options: Any) -> Unit:
+        return Unit("b", key, "csv", "", Options(**options))
+
+    async def put(
+        self, key: str, data: bytes, etag: str = "e1", *, alone: bool = False, claim: str = "", **options: Any
+    ) -> Receipt:
+        token = claim or self.context.new_id()
+        held = Claim(token, etag, None, alone=alone, staged=lambda: self.staged.append(key))
+        return await self.handler.apply(self.unit(key, **options), [Held(key, data, etag)], held)
+
+    async def gone(self, key: str, on_delete: str) -> Receipt:
+        unit = self.unit(key, on_delete=on_delete)
+        return await self.handler.apply(unit, [], Claim(self.context.new_id(), ABSENT, None))
+
+    def sql(self, text: str) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in query(self.handler._lake, text).to_pylist()]
+
+    async def inventory(self) -> list[tuple[str, str, Receipt | Failure]]:
+        return [item async for item in self.handler.inventory()]
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    with opened(tmp_path) as made:
+        yield made
+        await made.handler.aclose()
+
+
+@contextmanager
+def opened(home: Path, **settings: Any) -> Iterator[Service]:
+    made = Service(home, max_commit_latency=0.02, **settings)
+    yield made
+    made.context.close()
+
+
+LARGE = b"id,name,amount\n" + b"".join(b"%d,n%d,%d.5\n" % (n, n, n) for n in range(1000))
+
+
+async def test_files_become_typed_rows(service: Service) -> None:
+    receipt = await service.put("sales/a.csv", b"id,name\n1,x\n2,y\n")
+
+    assert receipt.target == "lakehouse.sales"
+    assert receipt.fingerprint == "e1"
+    assert receipt.counts == {"records": 2, "rows": 2, "rejected": 0, "rescued": 0}
+    assert service.sql("select id, name, _source_file, _source_etag from sales order by 1") == [
+        (1, "x", "sales/a.csv", "e1"),
+        (2, "y", "sales/a.csv", "e1"),
+    ]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("data", [b"id,name\n1,x\n", LARGE, gzip.compress(b"id\n" + b"1\n" * 50)])
+async def test_an_object_is_staged_once_and_then_committed(service: Service, data: bytes, alone: bool) -> None:
+    receipt = await service.put("t/a.csv", data, alone=alone)
+
+    assert service.staged == ["t/a.csv"]
+    assert (await service.handler.verify(service.unit("t/a.csv"), receipt)).ok
+
+
+async def test_large_objects_replace_and_are_replaced(service: Service) -> None:
+    await service.put("t/small.csv", b"id,name\n1,x\n")
+    await service.put("t/a's.csv", LARGE)
+    assert service.sql("select count(*), sum(id), sum(amount) from t where _source_file = 't/a''s.csv'") == [
+        (1000, 499500, 500000.0)
+    ]
+    await service.put("t/a's.csv", LARGE[:4000], "e2")
+    await service.put("t/small.csv", LARGE, "e2")
+    await service.put("t/a's.csv", b"id,name\n5,five\n", "e3")
+
+    assert service.sql("select _source_file, _source_etag, count(*) from t group by all order by 1") == [
+        ("t/a's.csv", "e3", 1),
+        ("t/small.csv", "e2", 1000),
+    ]
+
+
+async def test_a_large_object_whose_numbers_outgrow_the_column_is_streamed_again(service: Service) -> None:
+    await service.put("t/a.csv", b"id\n1\n")
+    await service.put("t/b.csv", b"id\n" + b"7\n" * 2000 + b"5000000000\n")
+
+    assert service.sql("select max(id), count(*) from t") == [(5_000_000_000, 2002)]
+
+
+async def test_an_object_that_changes_while_it_is_read_is_not_written(service: Service) -> None:
+    await service.put("t/a.csv", b"id,name,amount\n1,x,2.5\n")
+    for data in (LARGE, b"id,name\n1,x\n"):
+        held = Held("t/a.csv", data, "e2", ObjectChanged())
+        with pytest.raises(ObjectChanged):
+            await service.handler.apply(service.unit("t/a.csv"), [held], Claim("t", "e2", None))
+
+    assert service.sql("select count(*) from t") == [(1,)]
+
+
+async def test_an_object_that_cannot_be_read_leaves_the_last_good_version(service: Service) -> None:
+    await service.put("t/a.csv", b"id,name\n1,x\n")
+    with pytest.raises(PermanentError):
+        await service.put("t/a.csv", b"", "e2")
+
+    assert service.sql("select _source_etag from t") == [("e1",)]
+
+
+async def test_an_object_outside_any_folder_is_skipped(service: Service) -> None:
+    with pytest.raises(Skip, match="lies in no folder"):
+        await service.put("a.csv", b"id\n1\n")
+
+
+async def test_a_deleted_object_keeps_its_rows_unless_the_route_says_remove(service: Service) -> None:
+    await service.put("t/a.csv", b"id,name\n1,x\n")
+    kept = await service.gone("t/a.csv", "keep")
+    assert (kept.fingerprint, kept.counts) == ("e1", {"rows": 1})
+    removed = await service.gone("t/a.csv", "remove")
+    assert (removed.fingerprint, removed.counts) == (ABSENT, {"rows": 0})
+
+    assert service.sql("select count(*) from t") == [(0,)]
+
+
+async def test_a_lost_claim_writes_nothing_however_it_was_staged(service: Service) -> None:
+    service.context.dead.add("lost")
+    for data, alone in ((b"id\n1\n", False), (b"id\n1\n", True), (LARGE, False)):
+        with pytest.raises(ClaimLost):
+            await service.put("t/a.csv", data, alone=alone, claim="lost")
+
+    assert service.sql("select count(*) from t") == [(0,)]
+
+
+async def test_verify_notices_rows_that_were_tampered_with(service: Service) -> None:
+    receipt = await service.put("t/a.csv", b"id,name\n1,x\n2,y\n")
+    unit = service.unit("t/a.csv")
+    assert (await service.handler.verify(unit, receipt)).ok
+    table = service.handler._lake.load("lakehouse.t")
+    assert table is not None
+    table.delete("id == 1")
+    verdict = await service.handler.verify(unit, receipt)
+
+    assert not verdict.ok
+    assert verdict.found == {"rows": 1}
+    assert verdict.message == "table lakehouse.t shows 1 rows, not 2"
+
+
+async def test_inventory_tells_what_tables_hold_and_what_failed(service: Service) -> None:
+    good = await service.put("t/a.csv", b"id,name\n1,x\n2,y\n")
+    await service.put("t/b.csv", b"id,name\n3,z\n", "b1")
+    await service.put("other/c.csv", LARGE, "c1")
+    empty = await service.put("t/empty.csv", b"id,name\n", "e9")
+    await service.handler.record(
+        [
+            _outcome("t/a.csv", "e1", "success", 1, good),
+            _outcome("t/b.csv", "b2", "failed", 2, None),
+            _outcome("t/bad.csv", "x1", "failed", 3, None),
+            _outcome("t/mended.csv", "m1", "failed", 4, None),
+            _outcome("t/mended.csv", "m2", "success", 5, empty),
+            _outcome("t/empty.csv", "e9", "success", 6, empty),
+        ]
+    )
+    found: dict[str, list[Receipt | Failure]] = {}
+    for bucket, key, item in await service.inventory():
+        assert bucket == "b"
+        found.setdefault(key, []).append(item)
+
+    shown = {
+        key: [(item.fingerprint, item.counts["rows"] if isinstance(item, Receipt) else item.message) for item in items]
+        for key, items in found.items()
+    }
+    assert shown == {
+        "t/a.csv": [("e1", 2)],
+        "t/b.csv": [("b1", 1), ("b2", "no header")],
+        "other/c.csv": [("c1", 1000)],
+        "t/bad.csv": [("x1", "no header")],
+        "t/mended.csv": [("m2", 0)],
+        "t/empty.csv": [("e9", 0)],
+    }
+
+
+async def test_inventory_fences_every_table(service: Service) -> None:
+    await service.put("t/a.csv", b"id\n1\n")
+    table = service.handler._lake.load("lakehouse.t")
+    assert table is not None
+    await service.inventory()
+    after = service.handler._lake.load("lakehouse.t")
+    assert after is not None
+
+    assert after.metadata.current_snapshot_id != table.metadata.current_snapshot_id
+    assert len(after.snapshots()) == len(table.snapshots()) + 1
+
+
+async def test_inventory_of_an_empty_lake_is_empty(service: Service) -> None:
+    assert await service.inventory() == []
+
+
+async def test_large_files_are_warned_about(tmp_path: Path, logs: Sequence[dict[str, Any]]) -> None:
+    with opened(tmp_path, large_file_warning=10_000) as service:
+        await service.put("t/a.csv", LARGE)
+        await service.put("t/b.csv", b"id\n1\n")
+        await service.handler.aclose()
+
+    assert [entry["key"] for entry in logs if entry["event"] == "csv.large_file"] == ["t/a.csv"]
+
+
+async def test_many_files_at_once_stay_below_the_memory_bound(tmp_path: Path) -> None:
+    with opened(tmp_path, max_bytes_in_flight=300) as service:
+        await asyncio.gather(*(service.put(f"t/{n}.csv", b"id,name\n%d,x\n" % n) for n in range(100)))
+        assert service.sql("select count(*), count(distinct _source_file) from t") == [(100, 100)]
+        await service.handler.aclose()
+
+
+async def test_every_object_is_a_unit(service: Service) -> None:
+    assert service.handler.unit_of(ObjectRef("b", "t/a.csv"), Options()) == "t/a.csv"
+    await service.handler.ping()
+
+
+def _outcome(unit: str, etag: str, status: Any, at: int, receipt: Receipt | None) -> Outcome:
+    failed = status == "failed"
+    return Outcome(
+        "b",
+        unit,
+        f"token-{at}",
+        etag,
+        status,
+        at,
+        receipt,
+        "HeaderMissing" if failed else None,
+        "no header" if failed else None,
+        "csv",
+    )
