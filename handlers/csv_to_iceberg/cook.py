@@ -152,7 +152,7 @@ class _Batch:
         except PermanentError as error:
             self.failures[source.key] = error
             return
-        self._memory.remember(body.head, body.layout)
+        self._memory.remember(body.head, body.layout, rows=joined.spans[0].rows, rejected=len(joined.ragged[0]))
         self._type([_Read(source, body, plain.compression, notes)], joined)
 
     def _type(self, reads: list[_Read], joined: Joined) -> None:

@@ -41,6 +41,10 @@ _PLAIN_CELL: Final = re.compile(r"\s*(?:[-+]?[\d.,]*\d%?|\d[\d:.,/T +Z-]*|[^,;\t
 """A number, a date or time, or text without any other delimiter in it."""
 
 
+_NAME: Final = re.compile(r"\s*[^\W\d][\w .-]{0,30}")
+"""A short name of a column."""
+
+
 class Record(NamedTuple):
     """A record and the physical lines it stands on, counted from 0; `end` is exclusive."""
 
@@ -81,7 +85,7 @@ def detect_dialect(text: str) -> Dialect:
     }
     best, *others = sorted(scores, key=lambda delimiter: -scores[delimiter]) or [","]
     if not scores or scores[best] < _CONSISTENT:
-        return Dialect(_absent_delimiter(text), quote, escape)
+        return Dialect(_of_first_line(lines, quote) or _absent_delimiter(text), quote, escape)
     second = max((scores[other] for other in others), default=0.0)
     if scores[best] < _CLEAR or second > _CLEARLY_AHEAD * scores[best]:
         votes = Counter([best, _duckdb_vote(text), _python_vote(text)])
@@ -127,6 +131,15 @@ def usual_width(rows: list[list[str]]) -> int:
     """Return the most frequent number of cells; of equally frequent ones the largest. 0 without rows."""
     widths = Counter(map(len, rows))
     return max(widths, key=lambda width: (widths[width], width), default=0)
+
+
+def _of_first_line(lines: list[str], quote: str) -> str | None:
+    """Return the delimiter that makes names of the first line, for a file whose rows do not follow any."""
+    for delimiter in DELIMITERS:
+        first = next(records_of(lines, Dialect(delimiter, quote)), None)
+        if first and len(first.cells) > 1 and all(_NAME.fullmatch(cell) for cell in first.cells):
+            return delimiter
+    return None
 
 
 def _absent_delimiter(text: str) -> str:

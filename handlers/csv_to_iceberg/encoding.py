@@ -84,7 +84,8 @@ def recognise(sample: bytes, *, complete: bool) -> Encoding:
         _refuse_noise(_controls(sample.decode(utf16, "replace").encode()), _SOME_CONTROLS)
         return Encoding(utf16)
     _refuse_noise(controls, _MANY_CONTROLS if utf8 else _SOME_CONTROLS)
-    return Encoding("utf-8" if utf8 else _legacy(sample))
+    # Damaged UTF-8 is for `transcoded` to refuse, with the place.
+    return Encoding("utf-8" if utf8 or _mostly_utf8(sample) else _legacy(sample))
 
 
 def transcoded(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:

@@ -82,7 +82,9 @@ def _checked_width(records: list[Record], options: Options) -> int:
 
 
 def _find_header(records: list[Record], width: int) -> Record | None:
-    if _is_header(records[0].cells) and _rows_end_in_delimiter(records, width):
+    if _is_header(records[0].cells) and (
+        _rows_end_in_delimiter(records, width) or (width == 1 and all(records[0].cells))
+    ):
         return records[0]
     for record in records:
         if len(record.cells) == width and not _is_comment(record, width):

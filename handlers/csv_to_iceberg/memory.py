@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from handlers.csv_to_iceberg.dialect import DELIMITERS
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import KIB
 
 _MOST_LAYOUTS: Final = 64
 _LONGEST_HEAD: Final = 64 * KIB
+_FEW: Final = 10
+"""At most one record was rejected for so many rows."""
 
 
 class Remembered(NamedTuple):
@@ -33,13 +36,18 @@ class Memory:
                 return Remembered(head, layout)
         return None
 
-    def remember(self, head: bytes, layout: Layout) -> None:
-        """Keep the layout of a file that was read well, in place of the oldest if need be."""
-        if not head or len(head) > _LONGEST_HEAD:
+    def remember(self, head: bytes, layout: Layout, *, rows: int, rejected: int) -> None:
+        """
+        Keep the layout of a file, in place of the oldest if need be, if it is beyond doubt.
+
+        A head that is known already keeps its layout: another one was found for a file that contradicts it.
+        """
+        whole = layout.width > 1 or not any(delimiter.encode() in head for delimiter in DELIMITERS)
+        beyond_doubt = whole and rows > 0 and rejected * _FEW <= rows
+        if not beyond_doubt or not head or len(head) > _LONGEST_HEAD or head in self._layouts:
             return
         # Another thread may be recalling: it sees the old state or the new one, each complete.
         layouts = dict(self._layouts)
-        layouts.pop(head, None)
         if len(layouts) == _MOST_LAYOUTS:
             layouts.pop(next(iter(layouts)))
         layouts[head] = layout

@@ -221,7 +221,7 @@ class StreamedCsv:
         if not self._lessons.quoting:
             report.warnings.append(UNCLOSED_QUOTE)
         report.warnings += warnings(self._misfits, report.rows)
-        self._memory.remember(self._head, self._layout)
+        self._memory.remember(self._head, self._layout, rows=report.rows, rejected=report.rejected)
 
     def _line_of(self, number: int) -> int | None:
         """Return the physical line of a record, if every record stands on one line of its own."""
