@@ -8,7 +8,6 @@ tables. Whatever goes wrong ends here as one or two lines and an exit code of `e
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -197,6 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _explain(error)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
+    except SystemExit:
+        return exits.OK  # click ends so when nobody reads our output any more
     return code if isinstance(code, int) else exits.OK
 
 
@@ -204,10 +205,6 @@ def _explain(error: Exception) -> int:
     """Tell a person in one or two lines what went wrong; return the exit code."""
     code = exits.SOFTWARE
     match error:
-        case BrokenPipeError():
-            # Whoever read our output has seen enough; the interpreter must not find out again at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = exits.OK
         case click.Abort():
             code = exits.INTERRUPTED
         case click.ClickException():

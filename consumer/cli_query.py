@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,10 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer import exits
+from consumer.app import inspect
 from consumer.app import query as run_query
 from consumer.cli import Command, Invocation
 from consumer.live import numbered
 from consumer.terminal import console, progress, shown
+from consumer.why_text import counted, print_detail
+from handlers.contract import PermanentError
 
 MOST_ROWS = 1000
 """Rows of a table for people; `csv` and `json` have all."""
@@ -66,6 +70,74 @@ def query(invocation: Invocation, sql: str, format_: str) -> int:
     return exits.OK
 
 
+class Assignments(click.ParamType[tuple[str, str]]):
+    """NAME=VALUE."""
+
+    name = "assignment"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split at the first equals sign."""
+        name, equals, text = value.partition("=")
+        if not equals:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name, text
+
+
+@click.command(
+    "try",
+    cls=Command,
+    examples=("lakedrop try export.csv", "lakedrop try export.csv.gz --option header=generate --option date_order=dmy"),
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "options",
+    "--option",
+    type=Assignments(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the route, as in lakedrop.toml; may be given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="What was found, for machines.")
+@click.pass_obj
+def try_file(invocation: Invocation, file: Path, options: tuple[tuple[str, str], ...], as_json: bool) -> int:
+    """
+    Show what would become of one file; nothing is ingested.
+
+    Encoding, delimiter, columns with their types and the values that forced them, rejected records, the first rows.
+    Reads the file as if it were the first of a new table; needs no home and no service. Exit code 1 when it cannot be
+    read.
+    """
+    del invocation
+    with progress() as bar:
+        bar.add_task(f"reading {file.name}", total=None)
+        try:
+            found, preview = inspect(file, dict(options))
+        except PermanentError as error:
+            raise exits.CommandError(f"{file}: {type(error).__name__}: {error.message}", exits.FAILED) from error
+    if as_json:
+        click.echo(json.dumps({**found, "preview": preview.to_pylist()}, indent=2, ensure_ascii=False, default=_json))
+    else:
+        print_inspection(file, found, preview)
+    return exits.OK
+
+
+def print_inspection(file: Path, found: dict[str, Any], preview: pa.Table) -> None:
+    """Print what was found in a file."""
+    out = console()
+    out.print(shown(file.name), style="bold")
+    counts = {name: found[name] for name in ("records", "rows", "rejected", "rescued")}
+    out.print(f"  {counted(counts)}")
+    print_detail(out, {**found, "columns": None, **dict.fromkeys(counts)}, indent=2)
+    out.print()
+    table = Table("column", "type", "because", box=None, pad_edge=False, header_style="dim")
+    for name, kind, reason in found["columns"]:
+        table.add_row(Text(shown(name)), Text(kind, "cyan"), Text(shown(reason)))
+    out.print(table)
+    if preview.num_rows:
+        out.print()
+        print_table(preview, "first row")
+
+
 def write_csv(result: pa.Table) -> None:
     """Write all rows as CSV, with a header; NULL is an empty cell."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -88,7 +160,7 @@ def _json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | datetime) else str(value)
 
 
-def print_table(result: pa.Table) -> None:
+def print_table(result: pa.Table, noun: str = "row") -> None:
     """Print the first rows aligned; what does not fit the terminal is cut, and columns beyond it are counted."""
     out = console()
     rows = [[cell(value) for value in row.values()] for row in result.slice(0, MOST_ROWS).to_pylist()]
@@ -101,7 +173,7 @@ def print_table(result: pa.Table) -> None:
     for row in rows:
         table.add_row(*row[:fitting])
     out.print(table)
-    counted = [numbered(result.num_rows, "row")]
+    counted = [numbered(result.num_rows, noun)]
     if result.num_rows > MOST_ROWS:
         counted.append(f"the first {MOST_ROWS:,} are shown")
     if fitting < len(names):

@@ -45,7 +45,7 @@ class LiveLines:
             self._console.print(line(settled), no_wrap=True, overflow="ellipsis")
             if settled.status is Status.FAILED and self._printed == 1:
                 place = f"{settled.key.bucket}/{settled.key.unit}"
-                self._console.print(Text(f"           {command(self._settings, 'why', place)}", "dim"))
+                self._console.print(Text(f"  {command(self._settings, 'why', place)}", "dim"))
         else:
             target = settled.receipt.target if settled.receipt is not None else settled.key.bucket
             self._more[target, settled.status.value] += 1

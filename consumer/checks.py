@@ -1,0 +1,103 @@
+"""Tests of what a service depends on, each with the command that repairs it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from consumer.app import App, open_app
+from consumer.settings import CONFIG_FILE, Settings
+from consumer.terminal import shell, shown
+from consumer.workitem import INGRESS
+
+LISTED = 5
+"""Files that cannot be objects which are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """The result of one test."""
+
+    name: str
+    ok: bool
+    message: str
+    """What was found, or what is wrong."""
+    repair: str | None = None
+    """What to do about it: a command where there is one."""
+
+    def json(self) -> dict[str, Any]:
+        """Return the result for machines."""
+        return asdict(self)
+
+
+async def checks(settings: Settings) -> AsyncIterator[Check]:
+    """Yield the results as they come; what stands on a failed one is left out. The settings are known to be good."""
+    there = settings.home / CONFIG_FILE
+    source = str(there) if there.is_file() else "defaults and environment"
+    buckets = ", ".join(sorted({route.bucket for route in settings.routes}))
+    yield Check(name="settings", ok=True, message=f"{source}; {len(settings.routes)} routed: {buckets}")
+    home = _home(settings.home)
+    yield home
+    if not home.ok:
+        return
+    async with open_app(settings) as app:
+        yield await _tested(
+            "ledger", app.units.counts, _counted, "lakedrop ledger rebuild, after moving ledger.db away"
+        )
+        yield await _tested(
+            "store", app.store.ping, lambda _: str(settings.buckets), shell("ls", str(settings.buckets))
+        )
+        yield await _tested("broker", lambda: app.broker.depth(INGRESS), lambda _: "in this process", None)
+        for name, handler in app.handlers.items():
+            yield await _tested(f"handler {name}", handler.ping, lambda _: "its sink answers", None)
+        yield await _objects(app)
+
+
+def _home(home: Path) -> Check:
+    if not home.is_dir():
+        return Check(
+            name="home", ok=False, message=f"{home} is not there", repair=shell("lakedrop", "run", "--home", str(home))
+        )
+    try:
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        repair = f'chown -R "$USER" {shell(str(home))}'
+        return Check(name="home", ok=False, message=f"{home}: {error.strerror}", repair=repair)
+    return Check(name="home", ok=True, message=f"{home} can be written")
+
+
+def _counted(counts: list[tuple[str, str, str, int]]) -> str:
+    return f"{sum(number for *_, number in counts):,} units"
+
+
+async def _tested(
+    name: str, test: Callable[[], Awaitable[Any]], found: Callable[[Any], str], repair: str | None
+) -> Check:
+    try:
+        result = await test()
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is what the person asked for)
+        return Check(name=name, ok=False, message=str(error) or type(error).__name__, repair=repair)
+    return Check(name=name, ok=True, message=found(result))
+
+
+async def _objects(app: App) -> Check:
+    """List all buckets: files that cannot be objects make themselves known."""
+    listed = 0
+    for bucket in sorted({route.bucket for route in app.router.routes}):
+        async for _ in app.store.list(bucket):
+            listed += 1
+    if not app.unlisted:
+        return Check(name="objects", ok=True, message=f"{listed:,} listed")
+    named = "; ".join(f"{shown(path)}: {reason}" for (_, path), reason in list(app.unlisted.items())[:LISTED])
+    bucket = next(iter(app.unlisted))[0]
+    number = len(app.unlisted)
+    return Check(
+        name="objects",
+        ok=False,
+        message=f"{number:,} {'file' if number == 1 else 'files'} cannot be objects: {named}",
+        repair=shell("find", str(app.settings.buckets / bucket), "-ls"),
+    )

@@ -1,0 +1,269 @@
+"""`lakedrop sweep`, `replay` and `ledger rebuild`: commands that bring work about, and work it off themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import click
+
+from consumer import exits
+from consumer.app import App, open_app
+from consumer.cli import Command, Group, Invocation
+from consumer.live import numbered
+from consumer.protocol import Status
+from consumer.rebuild import rebuild as rebuild_ledger
+from consumer.rebuild import rehearse
+from consumer.replay import Plan, Request
+from consumer.settings import Settings
+from consumer.status import sweep_json
+from consumer.sweep import Report
+from consumer.tally import Tally
+from consumer.terminal import command, console, progress, shown
+from consumer.times import since as moment
+
+LISTED = 20
+"""Units of a plan that are named; all are counted."""
+
+ACTIONS = {
+    "ingest": "unknown to the ledger, to be ingested",
+    "look": "changed or under way, to be looked at",
+    "again": "to be done again",
+    "current": "as they should be, left alone",
+}
+
+
+@asynccontextmanager
+async def working(settings: Settings, tally: Tally) -> AsyncIterator[App]:
+    """Open a home with workers on it; at the end what they hold is finished or put back."""
+    async with open_app(settings, on_settled=tally.settled) as app:
+        app.start_workers()
+        try:
+            yield app
+        finally:
+            await app.stop(settings.drain_seconds)
+
+
+@click.command(
+    cls=Command,
+    examples=("lakedrop sweep", "lakedrop sweep --json", "lakedrop sweep --accept-vanished"),
+)
+@click.option(
+    "--accept-vanished",
+    is_flag=True,
+    help="Also remove the rows of deleted objects when there are suspiciously many. Look at the bucket first.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The report for machines; docs/operations.md describes the keys.")
+@click.pass_obj
+def sweep(invocation: Invocation, accept_vanished: bool, as_json: bool) -> int:
+    """
+    Compare buckets and ledger now, and work off the difference.
+
+    The service does this at its start and every `sweep_seconds`; both may run at the same time. Exit code 1 when
+    deletions were withheld or a unit failed, 69 when a bucket could not be listed.
+    """
+    return asyncio.run(_sweep(invocation.existing(), accept_vanished=accept_vanished, as_json=as_json))
+
+
+async def _sweep(settings: Settings, *, accept_vanished: bool, as_json: bool) -> int:
+    tally = Tally()
+    async with working(settings, tally) as app:
+        with tally.shown("comparing buckets and ledger"):
+            report = await app.sweeper.sweep(
+                accept_vanished=accept_vanished,
+                progress=lambda part: tally.expect(f"{numbered(part.listed, 'object')} listed", None),
+            )
+            tally.expect("working", report.new + report.changed + report.vanished + report.held)
+            await app.worked_off()
+    if as_json:
+        click.echo(json.dumps({**sweep_json(report.json()), "worked": tally.json()}, indent=2, ensure_ascii=False))
+    else:
+        _print_sweep(settings, report, tally)
+    if report.errors:
+        return exits.UNAVAILABLE
+    return exits.FAILED if report.withheld or tally.outcomes[Status.FAILED.value] else exits.OK
+
+
+def _print_sweep(settings: Settings, report: Report, tally: Tally) -> None:
+    out = console()
+    out.print(
+        f"{numbered(report.listed, 'object')} listed: {report.matched:,} as the ledger knows them, {report.new:,} new, "
+        f"{report.changed:,} changed, {report.vanished:,} vanished"
+    )
+    others = {"unrouted": "that no route takes", "held": "being worked on", "waiting": "due for another attempt later"}
+    for name, words in others.items():
+        if number := getattr(report, name):
+            out.print(f"{number:,} {words}")
+    for error in report.errors:
+        out.print(error, style="red")
+    tally.print(out, settings)
+    if report.withheld:
+        out.print(
+            f"{numbered(report.withheld, 'deletion')} withheld, as more objects vanished than is usual. Look at the "
+            "bucket; if they are meant to be gone:",
+            style="red",
+        )
+        out.print(f"  {command(settings, 'sweep', '--accept-vanished')}", style="cyan", soft_wrap=True)
+
+
+class Moment(click.ParamType[int]):
+    """A point in the past, as epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read `2h`, `3d`, or an ISO time."""
+        try:
+            return moment(value, round(datetime.now(UTC).timestamp() * 1000))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "lakedrop replay --status failed",
+        "lakedrop replay --error-class BadCompression --yes",
+        "lakedrop replay --prefix customers/ --since 2h --newest-first --limit 100",
+        "lakedrop replay --bucket csv-uploads --prefix customers/q1.csv --force --yes",
+    ),
+)
+@click.option("--bucket", metavar="BUCKET", help="Only this bucket.")
+@click.option("--prefix", default="", metavar="PREFIX", help="Only keys that begin with this.")
+@click.option(
+    "--since", type=Moment(), metavar="TIME", help="Only objects written since: 30min, 2h, 3d, or an ISO time."
+)
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only units in this state.")
+@click.option("--error-class", metavar="NAME", help="Only units that failed for this reason, as `status` names it.")
+@click.option("--handler-version", is_flag=True, help="Only units that another version of their handler wrote.")
+@click.option("--newest-first", is_flag=True, help="The most recently written objects first.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most this many units.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most this many units a second."
+)
+@click.option("--force", is_flag=True, help="Also units that are as they should be.")
+@click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be done.")
+@click.pass_obj
+def replay(
+    invocation: Invocation,
+    *,
+    bucket: str | None,
+    prefix: str,
+    since: int | None,
+    status: str | None,
+    error_class: str | None,
+    handler_version: bool,
+    newest_first: bool,
+    limit: int | None,
+    rate: float | None,
+    force: bool,
+    yes: bool,
+) -> int:
+    """
+    Do chosen units again; says what it would do unless --yes.
+
+    All conditions must hold. Without any of --status, --error-class and --handler-version the buckets are listed, and
+    units that are as they should be are left alone unless --force. Exit code 1 when a unit failed.
+    """
+    settings = invocation.existing()
+    request = Request(
+        bucket=bucket,
+        prefix=prefix,
+        since=since,
+        status=None if status is None else Status(status),
+        error_class=error_class,
+        other_version=handler_version,
+        newest_first=newest_first,
+        limit=limit,
+        force=force,
+    )
+    return asyncio.run(_replay(settings, request, rate=rate, yes=yes))
+
+
+async def _replay(settings: Settings, request: Request, *, rate: float | None, yes: bool) -> int:
+    tally = Tally()
+    async with open_app(settings, on_settled=tally.settled) as app:
+        routed = sorted({route.bucket for route in app.router.routes})
+        if request.bucket is not None and request.bucket not in routed:
+            raise exits.CommandError(
+                f"--bucket {request.bucket}: no route; routed are {', '.join(routed)}", exits.USAGE
+            )
+        with progress() as bar:
+            bar.add_task("choosing units", total=None)
+            plan = await app.replay.plan(request)
+        _print_plan(plan, done=yes)
+        if not yes:
+            if plan.work:
+                console().print("Nothing was done. The same command with --yes does it.")
+            return exits.OK
+        app.start_workers()
+        try:
+            with tally.shown("working"):
+                tally.expect("working", len(plan.work))
+                await app.replay.run(plan, rate=rate)
+                await app.worked_off()
+        finally:
+            await app.stop(settings.drain_seconds)
+    tally.print(console(), settings)
+    return exits.FAILED if tally.outcomes[Status.FAILED.value] else exits.OK
+
+
+def _print_plan(plan: Plan, *, done: bool) -> None:
+    out = console()
+    out.print(f"{numbered(len(plan.candidates), 'unit')} chosen")
+    for action, number in plan.counts.items():
+        if number:
+            out.print(f"  {number:,} {ACTIONS[action]}")
+    if done:
+        return
+    for candidate in plan.work[:LISTED]:
+        place = f"{candidate.key.bucket}/{shown(candidate.key.unit)}"
+        out.print(f"    {candidate.action:<7} {place}  {candidate.size:,} bytes", no_wrap=True, overflow="ellipsis")
+    if len(plan.work) > LISTED:
+        out.print(f"    and {len(plan.work) - LISTED:,} more")
+
+
+@click.group(cls=Group)
+def ledger() -> None:
+    """Look after the ledger."""
+
+
+@ledger.command(cls=Command, examples=("lakedrop ledger rebuild",))
+@click.pass_obj
+def rebuild(invocation: Invocation) -> int:
+    """
+    Make the ledger anew from what the sinks hold.
+
+    For a ledger that was lost or damaged: stop the service, move ledger.db and the ledger.db-* files away, then run
+    this. Successes and failures are found again, so nothing is ingested a second time; timelines are gone. Rows that
+    are there already stay as they are.
+    """
+    return asyncio.run(_rebuild(invocation.existing()))
+
+
+async def _rebuild(settings: Settings) -> int:
+    out = console()
+    async with open_app(settings) as app:
+        with progress() as bar:
+            task = bar.add_task("asking the sinks", total=None)
+
+            def told(found: Mapping[str, int], new: int) -> None:
+                bar.update(task, description=f"{numbered(sum(found.values()), 'unit')} found, {new:,} new")
+
+            found, new = await rebuild_ledger(app, progress=told)
+            bar.update(task, description="comparing with the buckets")
+            report = await rehearse(app)
+    for target, number in found.items():
+        out.print(f"  {target}  {numbered(number, 'unit')}")
+    out.print(f"The sinks told of {numbered(sum(found.values()), 'unit')}; {new:,} had no row and have one now.")
+    if report.errors:
+        raise exits.CommandError("; ".join(report.errors))
+    if report.new or report.changed or report.vanished:
+        out.print(f"A sweep would find {report.new:,} new, {report.changed:,} changed, {report.vanished:,} vanished:")
+        out.print(f"  {command(settings, 'sweep')}", style="cyan", soft_wrap=True)
+    else:
+        out.print("A sweep would find nothing to do: the ledger accounts for all that the buckets hold.")
+    return exits.OK
