@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,15 @@ from consumer.retry import RetryPolicy
 from consumer.router import Route
 from consumer.routes import HandlerKind, build_router
 from consumer.schedule import Schedule
-from consumer.settings import Settings
+from consumer.settings import RouteSettings, Settings
 from consumer.sweep import LEASE, Sweeper
+from consumer.terminal import command
 from consumer.waker import Waker
 from consumer.worker import Settled, Worker
 from consumer.workitem import INGRESS, Message, bulk_queue, work_queue
 from handlers import csv_to_iceberg
 from handlers.contract import Handler, HandlerContext
+from handlers.csv_to_iceberg.inspection import inspect as inspect_csv
 from handlers.csv_to_iceberg.lake import Lake
 from handlers.csv_to_iceberg.query import QueryError
 from handlers.csv_to_iceberg.query import query as run_query
@@ -53,6 +56,8 @@ log = structlog.get_logger("lakedrop.app")
 
 PRUNE_SECONDS = 3600.0
 """How often history past its time is deleted."""
+
+FOLDER_EVENTS = "folder events"
 
 QUIET_CHECK = 0.2
 """Seconds between looks whether work is finished, when nothing settles meanwhile."""
@@ -102,6 +107,29 @@ def query(settings: Settings, sql: str) -> pa.Table:
             return run_query(lake, sql)
         except QueryError as error:
             raise CommandError("\n".join(filter(None, str(error).splitlines())), USAGE) from error
+
+
+def inspect(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], pa.Table]:
+    """
+    Read a CSV file as if it were the first of a new table. Blocks.
+
+    Args:
+        path: A file anywhere.
+        options: As a route would have them.
+
+    Returns:
+        What was found, with the keys of `results.Report`, and the first rows.
+
+    Raises:
+        ConfigurationError: With one line per fault of the options.
+        PermanentError: The file cannot be ingested.
+        OSError: It cannot be read.
+    """
+    route = RouteSettings(name="try", bucket="try", handler=csv_to_iceberg.NAME, options=dict(options))
+    (checked,) = build_router(Settings.model_construct(routes=(route,)), builtin_kinds()).routes
+    found = inspect_csv(lambda: path.open("rb"), path.name, checked.options)
+    columns = [[column.name, column.type.value, column.reason] for column in found.report.columns]
+    return {**asdict(found.report), "columns": columns}, found.preview
 
 
 def _csv_faults(routes: Sequence[Route]) -> list[str]:
@@ -182,7 +210,7 @@ class App:
         """Make the home, open the ledger, make the handlers."""
         for bucket in {route.bucket for route in self.router.routes}:
             (self.settings.buckets / bucket).mkdir(parents=True, exist_ok=True)
-        await self.ledger.open()
+        await self._open_ledger()
         names = sorted({route.handler for route in self.router.routes})
         self.handlers: dict[str, Handler] = {}
         for name in names:
@@ -224,6 +252,17 @@ class App:
             self.ledger, self.hints, handlers=frozenset(self.handlers), seconds=self.settings.waker_seconds
         )
         self.recorder = Recorder(self.handlers, self.history)
+
+    async def _open_ledger(self) -> None:
+        try:
+            await self.ledger.open()
+        except Exception as error:
+            path = self.settings.home / "ledger.db"
+            reason = getattr(error, "orig", error)  # SQLAlchemy's own text repeats the statement
+            raise CommandError(
+                f"{path}: {reason}\nIf it is damaged: move it and the {path.name}-* files aside, then run "
+                f"{command(self.settings, 'ledger', 'rebuild')}"
+            ) from error
 
     def _unlisted(self, bucket: str, path: str, reason: str) -> None:
         self.unlisted[bucket, path] = reason
@@ -267,12 +306,17 @@ class App:
         )
         seconds = self.settings.sweep_seconds
         self._start(Ingress(self.broker, self.looker, self.hints).run(), "ingress")
-        self._start(watcher.run(self._stop_watching), "folder events")
+        self._start(watcher.run(self._stop_watching), FOLDER_EVENTS)
         await watcher.ready.wait()
         self._want_sweep("", "start")
         self._start(self._sweep_on_demand(), "sweeps on demand")
         self._start(self.schedule.every(LEASE, seconds, self.sweeper.sweep_now), "sweeps")
         self._start(self.schedule.every("prune", PRUNE_SECONDS, self._prune), "pruning")
+
+    async def stop_watching(self) -> None:
+        """Take no more folder events; sweeps go on."""
+        self._stop_watching.set()
+        await asyncio.gather(*(task for task in self._tasks if task.get_name() == FOLDER_EVENTS))
 
     async def _notify(self, event: ObjectEvent) -> None:
         headers = {"key": f"{event.bucket}/{event.key}", "reason": "folder"}
