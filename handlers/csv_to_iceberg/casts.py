@@ -20,8 +20,8 @@ from handlers.csv_to_iceberg.options import Options
 
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
-_EXACT_WHOLE_DOUBLE = 2.0**53
-"""Whole numbers up to here are doubles; beyond it neighbours fall together."""
+_NEIGHBOURS_FALL_TOGETHER = 2.0**53
+"""Below it every whole number is a double of its own."""
 _DIGITS = 17
 """Significant digits that a double carries."""
 _FIRST_DAY = -719_162
@@ -107,7 +107,7 @@ class Caster:
         if self._strict_first:
             lost = pc.or_(lost, pc.match_substring_regex(texts, guards.BEYOND_DOUBLE))
             whole = pc.match_substring_regex(texts, guards.WHOLE_NUMBER)
-            lost = pc.or_(lost, pc.and_(whole, pc.greater(pc.abs(values), _EXACT_WHOLE_DOUBLE)))
+            lost = pc.or_(lost, pc.and_(whole, pc.greater_equal(pc.abs(values), _NEIGHBOURS_FALL_TOGETHER)))
         return pc.if_else(lost, pa.scalar(None, pa.float64()), values)
 
     def _days_and_times(self, texts: pa.Array, to: ColumnType, orders: tuple[DateOrder, ...]) -> pa.Array:
@@ -205,7 +205,7 @@ def _no_digit_lost(texts: pa.Array, values: pa.Array) -> bool:
     if pc.any(pc.starts_with(texts, "-0")).as_py() and pc.any(pc.match_substring_regex(texts, "^-0[0-9]")).as_py():
         return False
     largest = pc.max(pc.abs(values)).as_py()
-    if largest > _EXACT_WHOLE_DOUBLE and pc.any(pc.match_substring_regex(texts, guards.WHOLE_NUMBER)).as_py():
+    if largest >= _NEIGHBOURS_FALL_TOGETHER and pc.any(pc.match_substring_regex(texts, guards.WHOLE_NUMBER)).as_py():
         return False
     # The pattern costs four times the cast, so it sees only texts whose length leaves a doubt.
     doubtful = _longer(pc.ascii_ltrim(_longer(texts, _DIGITS + len(".")), characters="-0."), _DIGITS)

@@ -8,6 +8,7 @@ name must not swallow rows.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 import tempfile
@@ -161,13 +162,19 @@ def _escapes_quotes(text: str, quote: str) -> bool:
     )
 
 
+@functools.cache
+def _sniffing_database() -> duckdb.DuckDBPyConnection:
+    """Return an empty database, opened once: that takes longer than sniffing. Threads use cursors of their own."""
+    return duckdb.connect(config={"threads": 1})
+
+
 def _duckdb_vote(text: str) -> str | None:
     with tempfile.NamedTemporaryFile(suffix=".csv") as file:
         file.write(text.encode())
         file.flush()
         try:
-            with duckdb.connect(config={"threads": 1}) as connection:
-                found = connection.execute("select Delimiter from sniff_csv(?)", [file.name]).fetchone()
+            with _sniffing_database().cursor() as cursor:
+                found = cursor.execute("select Delimiter from sniff_csv(?)", [file.name]).fetchone()
         except duckdb.Error:
             return None
     return found[0] if found else None

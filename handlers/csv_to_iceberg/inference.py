@@ -26,13 +26,11 @@ ENOUGH = 0.9
 
 _LOOK_AT_FIRST = 4 * SAMPLE
 
-_MOST_SPECIFIC_FIRST = (
-    ColumnType.BOOLEAN,
-    ColumnType.INTEGER,
-    ColumnType.BIGINT,
-    ColumnType.DOUBLE,
-    ColumnType.DATE,
-    ColumnType.TIMESTAMP,
+# Most specific first, and what at least one value must look like for the types to be tried at all.
+_LOOKS = (
+    ((ColumnType.BOOLEAN,), "(?i)^(?:true|false|t|f|yes|no|y|n|1|0)$"),
+    ((ColumnType.INTEGER, ColumnType.BIGINT, ColumnType.DOUBLE), "^-?[.]?[0-9][-+.eE0-9]*$"),
+    ((ColumnType.DATE, ColumnType.TIMESTAMP), "^[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:$|[ T])"),
 )
 _DAYS = frozenset({ColumnType.DATE, ColumnType.TIMESTAMP, ColumnType.TIMESTAMPTZ})
 
@@ -98,25 +96,27 @@ class Inference:
         return pc.add(records, pa.scalar(1, pa.uint64())), meant.take(records)
 
     def _fits(self, values: pa.Array) -> dict[ColumnType, _Fit]:
-        """Try the types in order, up to one that no later type can beat."""
+        """Try the types in order that any value looks like, up to one that no later type can beat."""
         fits = {}
-        only_words = not _any_matches(values, "^[-.0-9]")
-        for to in _MOST_SPECIFIC_FIRST[:1] if only_words else _MOST_SPECIFIC_FIRST:
-            fits[to] = self._fitting(values, to)
-            enough = ENOUGH if self._mode == "seed" else 1
-            if fits[to].held >= enough * len(values):
-                break
+        enough = ENOUGH if self._mode == "seed" else 1
+        for group, pattern in _LOOKS:
+            if not _any_matches(values, pattern):
+                continue
+            for to in group:
+                fits[to] = self._fitting(values, to)
+                if fits[to].held >= enough * len(values):
+                    return fits
         return fits
 
     def _fitting(self, values: pa.Array, to: ColumnType) -> _Fit:
-        orders = self.date_orders(values) if to in _DAYS and _any_matches(values, "^[0-9]") else ()
+        orders = self.date_orders(values) if to in _DAYS else ()
         cast = self._caster.cast(values, to, orders)
         return _Fit(len(values) - cast.values.null_count, cast.misfits)
 
     def _text(self, records: pa.Array, values: pa.Array, fits: dict[ColumnType, _Fit]) -> Inferred:
         """Explain VARCHAR by the first value that the nearest type cannot hold."""
-        nearest = max(fits, key=lambda to: fits[to].held)
-        if not fits[nearest].held:
+        nearest = max(fits, key=lambda to: fits[to].held, default=ColumnType.VARCHAR)
+        if nearest is ColumnType.VARCHAR or not fits[nearest].held:
             if self._date_order == "auto" and _any_matches(values, guards.EITHER_ORDER):
                 return Inferred(ColumnType.VARCHAR, "day and month cannot be told apart: set date_order")
             return Inferred(ColumnType.VARCHAR, "text")

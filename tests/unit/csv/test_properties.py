@@ -99,7 +99,7 @@ def outcome(result: Cooked, key: str) -> object:
     return part.table.to_pylist(), report.rejected, report.rejects, report.rescued, report.warnings, report.quote
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(GARBAGE, max_size=6))
 def test_a_batch_gives_what_its_files_give_one_by_one(bodies: list[bytes]) -> None:
     files = [SmallFile(Source(f"t/{i}.csv", "e"), HEAD + body) for i, body in enumerate(bodies)]
