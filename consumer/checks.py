@@ -5,12 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from consumer.app import App, open_app
 from consumer.settings import CONFIG_FILE, Settings
-from consumer.terminal import shell, shown
+from consumer.terminal import command, shell, shown
 from consumer.workitem import INGRESS
 
 LISTED = 5
@@ -39,7 +38,7 @@ async def checks(settings: Settings) -> AsyncIterator[Check]:
     source = str(there) if there.is_file() else "defaults and environment"
     buckets = ", ".join(sorted({route.bucket for route in settings.routes}))
     yield Check(name="settings", ok=True, message=f"{source}; {len(settings.routes)} routed: {buckets}")
-    home = _home(settings.home)
+    home = _home(settings)
     yield home
     if not home.ok:
         return
@@ -56,11 +55,10 @@ async def checks(settings: Settings) -> AsyncIterator[Check]:
         yield await _objects(app)
 
 
-def _home(home: Path) -> Check:
+def _home(settings: Settings) -> Check:
+    home = settings.home
     if not home.is_dir():
-        return Check(
-            name="home", ok=False, message=f"{home} is not there", repair=shell("lakedrop", "run", "--home", str(home))
-        )
+        return Check(name="home", ok=False, message=f"{home} is not there", repair=command(settings, "run"))
     try:
         with tempfile.TemporaryFile(dir=home):
             pass

@@ -18,18 +18,10 @@ from consumer import exits
 from consumer.app import inspect
 from consumer.app import query as run_query
 from consumer.cli import Command, Invocation
-from consumer.live import numbered
+from consumer.table_text import print_table
 from consumer.terminal import console, progress, shown
 from consumer.why_text import counted, print_detail
 from handlers.contract import PermanentError
-
-MOST_ROWS = 1000
-"""Rows of a table for people; `csv` and `json` have all."""
-
-READABLE = 16
-"""Characters of a long cell that are worth showing."""
-
-NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 
 
 @click.command(
@@ -66,7 +58,7 @@ def query(invocation: Invocation, sql: str, format_: str) -> int:
     elif format_ == "json":
         write_json(result)
     else:
-        print_table(result)
+        print_table(console(), result)
     return exits.OK
 
 
@@ -135,7 +127,7 @@ def print_inspection(file: Path, found: dict[str, Any], preview: pa.Table) -> No
     out.print(table)
     if preview.num_rows:
         out.print()
-        print_table(preview, "first row")
+        print_table(out, preview, noun="first row")
 
 
 def write_csv(result: pa.Table) -> None:
@@ -158,43 +150,3 @@ def write_json(result: pa.Table) -> None:
 
 def _json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | datetime) else str(value)
-
-
-def print_table(result: pa.Table, noun: str = "row") -> None:
-    """Print the first rows aligned; what does not fit the terminal is cut, and columns beyond it are counted."""
-    out = console()
-    rows = [[cell(value) for value in row.values()] for row in result.slice(0, MOST_ROWS).to_pylist()]
-    names = [Text(shown(name), "bold") for name in result.column_names]
-    fitting = _fitting([[name, *cells] for name, *cells in zip(names, *rows, strict=True)], out.width)
-    table = Table(box=None, pad_edge=False)
-    for name, field in zip(names[:fitting], result.schema, strict=False):
-        number = any(test(field.type) for test in NUMBERS)
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row[:fitting])
-    out.print(table)
-    counted = [numbered(result.num_rows, noun)]
-    if result.num_rows > MOST_ROWS:
-        counted.append(f"the first {MOST_ROWS:,} are shown")
-    if fitting < len(names):
-        counted.append(f"{numbered(len(names) - fitting, 'column')} more: --format json shows all")
-    out.print(f"({', '.join(counted)})", style="dim")
-
-
-def _fitting(columns: list[list[Text]], width: int) -> int:
-    """Return how many columns can be shown so that each keeps its width, or `READABLE` of it."""
-    used = 0
-    for number, column in enumerate(columns):
-        used += min(max(text.cell_len for text in column), READABLE) + 2
-        if used > width + 2 and number:
-            return number
-    return len(columns)
-
-
-def cell(value: Any) -> Text:
-    """Return a cell for people: NULL is told apart from text."""
-    if value is None:
-        return Text("NULL", "dim")
-    if isinstance(value, bool):
-        return Text(str(value).lower())
-    return Text(shown(value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)))

@@ -60,15 +60,15 @@ class LiveLines:
         self._more.clear()
 
 
-def line(settled: Settled) -> Text:
-    """Return one line about a unit."""
+def line(settled: Settled, *, timed: bool = True) -> Text:
+    """Return one line about a unit; `timed` adds how long it took from claim to settlement."""
     key = Text(shown(settled.key.unit), "bold")
     if settled.receipt is not None:
         return Text.assemble(
             ("✓ ", "green"),
             key,
             *_landed(settled.receipt.fingerprint, settled.receipt.target, settled.receipt.counts),
-            (f"  {duration(settled.seconds)}", "dim"),
+            (f"  {duration(settled.seconds)}" if timed else "", "dim"),
         )
     reason = shown(settled.error or "")
     match settled.status:

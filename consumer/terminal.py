@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import sys
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -46,7 +48,15 @@ def shell(*words: str) -> str:
 def command(settings: Settings, *words: str) -> str:
     """Return a lakedrop command for this home, ready to be copied."""
     named = settings.home == DEFAULT_HOME or "LAKEDROP_HOME" in os.environ
-    return shell("lakedrop", *words, *(() if named else ("--home", str(settings.home))))
+    return shell(program(), *words, *(() if named else ("--home", str(settings.home))))
+
+
+def program() -> str:
+    """Return what a person types for `lakedrop`: its path where the shell would not find it by name."""
+    path = Path(sys.argv[0])
+    if path.name != "lakedrop" or shutil.which("lakedrop") is not None:
+        return "lakedrop"
+    return str(path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path)
 
 
 def _ansi_c(word: str) -> str:

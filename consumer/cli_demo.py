@@ -1,0 +1,32 @@
+"""`lakedrop demo`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from consumer import exits
+from consumer.cli import Command, Invocation
+from consumer.demo import HOME, Demo, fresh_home
+from consumer.demo_view import DemoView
+from consumer.terminal import console
+
+PAUSE = 0.3
+"""Seconds between two files: one can follow, and the second file of a table meets the first."""
+
+
+@click.command(cls=Command, examples=("lakedrop demo", "lakedrop demo --home /tmp/demo"))
+@click.pass_obj
+def demo(invocation: Invocation) -> int:
+    """
+    Show it in half a minute, on sample files in ./lakedrop-demo.
+
+    Makes the folder anew (and refuses one that no demo made), starts the embedded service on it, drops messy CSV files
+    and shows what was detected and where the rows are. Then a file is replaced, and a sweep repairs what events missed.
+    Ends by itself; the home stays, so that other commands can be tried on it.
+    """
+    invocation.home = invocation.home or HOME
+    fresh_home(invocation.home)
+    asyncio.run(Demo(invocation.settings(), DemoView(console()), pause=PAUSE).run())
+    return exits.OK
