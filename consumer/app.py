@@ -100,9 +100,14 @@ def query(settings: Settings, sql: str) -> pa.Table:
     Run one SELECT over the tables of a home. Blocks.
 
     Raises:
-        CommandError: The statement is wrong; the message says how, and names the tables there are.
+        CommandError: The catalog cannot be opened; or the statement is wrong: the message says how, and names the
+            tables there are.
     """
-    with closing(Lake(_lake_settings(settings, ()))) as lake:
+    try:
+        opened = Lake(_lake_settings(settings, ()))
+    except Exception as error:
+        raise CommandError(f"the catalog of {settings.home} cannot be opened: {error}") from error
+    with closing(opened) as lake:
         try:
             return run_query(lake, sql)
         except QueryError as error:
@@ -215,9 +220,7 @@ class App:
         self.handlers: dict[str, Handler] = {}
         for name in names:
             routes = [route for route in self.router.routes if route.handler == name]
-            self.handlers[name] = await self.lanes.run(
-                "commit", self._kinds[name].create, self.settings, routes, self._context
-            )
+            self.handlers[name] = await self._made(name, routes)
         self.looker = Looker(self.store, self.router, self.handlers)
         self.hints = Hints(self.broker, clock=self.clock, new_id=self._new_id)
         schedule = Schedule(
@@ -252,6 +255,12 @@ class App:
             self.ledger, self.hints, handlers=frozenset(self.handlers), seconds=self.settings.waker_seconds
         )
         self.recorder = Recorder(self.handlers, self.history)
+
+    async def _made(self, name: str, routes: Sequence[Route]) -> Handler:
+        try:
+            return await self.lanes.run("commit", self._kinds[name].create, self.settings, routes, self._context)
+        except Exception as error:
+            raise CommandError(f"handler {name} cannot begin: {type(error).__name__}: {error}") from error
 
     async def _open_ledger(self) -> None:
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from consumer.app import App, open_app
+from consumer.exits import CommandError
 from consumer.settings import CONFIG_FILE, Settings
 from consumer.terminal import command, shell, shown
 from consumer.workitem import INGRESS
@@ -42,16 +44,18 @@ async def checks(settings: Settings) -> AsyncIterator[Check]:
     yield home
     if not home.ok:
         return
-    async with open_app(settings) as app:
-        yield await _tested(
-            "ledger", app.units.counts, _counted, "lakedrop ledger rebuild, after moving ledger.db away"
-        )
-        yield await _tested(
-            "store", app.store.ping, lambda _: str(settings.buckets), shell("ls", str(settings.buckets))
-        )
-        yield await _tested("broker", lambda: app.broker.depth(INGRESS), lambda _: "in this process", None)
+    async with AsyncExitStack() as stack:
+        try:
+            app = await stack.enter_async_context(open_app(settings))
+        except CommandError as error:
+            message, _, repair = str(error).partition("\n")
+            yield Check(name="opening", ok=False, message=message, repair=repair or None)
+            return
+        yield await _tested("ledger", app.units.counts, _counted)
+        yield await _tested("store", app.store.ping, lambda _: str(settings.buckets))
+        yield await _tested("broker", lambda: app.broker.depth(INGRESS), lambda _: "in this process")
         for name, handler in app.handlers.items():
-            yield await _tested(f"handler {name}", handler.ping, lambda _: "its sink answers", None)
+            yield await _tested(f"handler {name}", handler.ping, lambda _: "its sink answers")
         yield await _objects(app)
 
 
@@ -72,13 +76,12 @@ def _counted(counts: list[tuple[str, str, str, int]]) -> str:
     return f"{sum(number for *_, number in counts):,} units"
 
 
-async def _tested(
-    name: str, test: Callable[[], Awaitable[Any]], found: Callable[[Any], str], repair: str | None
-) -> Check:
+async def _tested(name: str, test: Callable[[], Awaitable[Any]], found: Callable[[Any], str]) -> Check:
+    """Run a test; what it raises says what is wrong and what to do."""
     try:
         result = await test()
     except Exception as error:  # noqa: BLE001 (whatever it is, it is what the person asked for)
-        return Check(name=name, ok=False, message=str(error) or type(error).__name__, repair=repair)
+        return Check(name=name, ok=False, message=str(error) or type(error).__name__)
     return Check(name=name, ok=True, message=found(result))
 
 

@@ -48,7 +48,7 @@ class DemoView:
 
     def removed(self, key: str) -> None:
         """Tell of a file deleted."""
-        self._out.print(Text.assemble(("× ", "blue"), (shown(key), "bold"), ("  deleted", "dim")))
+        self._out.print(Text.assemble(("- ", "blue"), (shown(key), "bold"), ("  deleted", "dim")))
 
     def settled(self, settled: Settled, since: float | None) -> None:
         """Tell what became of a file, and after which time (seconds)."""
