@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consumer.router import Route, Router
-from consumer.store import NoSuchBucket, Store
+from consumer.store import UNSTABLE, NoSuchBucket, Store
 from consumer.workitem import UnitKey
-from handlers.contract import Handler, ObjectRef, StoredObject, Unit, fingerprint
+from handlers.contract import Handler, ObjectRef, StoredObject, TransientError, Unit, fingerprint
+
+
+UNSTABLE_PAUSE = 1.0
+"""Seconds until a unit with an object that is being written is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,9 @@ class Looker:
             listed = [found async for found in self._store.list(key.bucket, key.unit)]
         except NoSuchBucket:
             return ()
+        moving = next((found.key for found in listed if found.etag.startswith(UNSTABLE)), None)
+        if moving is not None:
+            raise TransientError(f"{key.bucket}/{moving} is being written", retry_after=UNSTABLE_PAUSE)
         return tuple(
             found for found in listed if (belongs := self.unit_of(key.bucket, found.key)) and belongs[1] == key
         )

@@ -30,8 +30,6 @@ class Route:
     handler: str
     options: Any = None
     """The handler's own validated options."""
-    queue: str | None = None
-    """Name of a work queue of its own instead of the handler's."""
 
 
 class Router:
