@@ -26,6 +26,9 @@ ENOUGH = 0.9
 
 _LOOK_AT_FIRST = 4 * SAMPLE
 
+_SURE_DIGITS = 18
+"""Every whole number of so many digits is below 2**63."""
+
 # Most specific first, and what at least one value must look like for the types to be tried at all.
 _LOOKS = (
     ((ColumnType.BOOLEAN,), "(?i)^(?:true|false|t|f|yes|no|y|n|1|0)$"),
@@ -58,9 +61,11 @@ class Inference:
         records, values = self._sample(texts)
         if not len(values):
             return Inferred(ColumnType.VARCHAR, "no value")
-        if self._mode == "lossless" and (code := _code(records, values)):
-            return Inferred(ColumnType.VARCHAR, code)
         fits = self._fits(values)
+        all_fit = any(fit.held == len(values) for fit in fits.values())
+        # A code fits no type, so there is none where everything fits one.
+        if self._mode == "lossless" and not all_fit and (code := _code(records, values)):
+            return Inferred(ColumnType.VARCHAR, code)
         enough = [to for to in fits if fits[to].held >= ENOUGH * len(values)]
         if self._mode == "lossless":
             enough = [to for to in enough if to is not ColumnType.BOOLEAN or _says_yes_and_no(values)]
@@ -134,12 +139,16 @@ class _Fit(NamedTuple):
 
 def _code(records: pa.Array, values: pa.Array) -> str | None:
     """Return why a column's whole numbers are codes rather than quantities; None when they are not."""
+    if not _any_matches(values, "^[-+0-9]"):
+        return None
     for pattern, why in ((guards.LEADING_ZERO, "a leading zero"), (guards.SIGNED_PLUS, "a plus sign")):
         found = pc.index(pc.match_substring_regex(values, pattern), pa.scalar(True)).as_py()
         if found >= 0:
             return f"record {records[found]}, {_shown(values[found])}: {why}"
+    if pc.max(pc.binary_length(values)).as_py() <= _SURE_DIGITS:
+        return None
     whole = pc.match_substring_regex(values, guards.WHOLE_NUMBER)
-    for found in pc.indices_nonzero(pc.and_(whole, pc.greater(pc.binary_length(values), 18))).to_pylist():
+    for found in pc.indices_nonzero(pc.and_(whole, pc.greater(pc.binary_length(values), _SURE_DIGITS))).to_pylist():
         if not -(2**63) <= int(values[found].as_py()) < 2**63:
             return f"record {records[found]}, {_shown(values[found])}: beyond 64 bits"
     return None
