@@ -83,8 +83,8 @@ class TablePort(Protocol[L, S]):
         """
         ...
 
-    def fits(self, loaded: L, staged: S) -> bool:
-        """Tell whether staged rows can be committed to the table as it was loaded."""
+    def fits(self, loaded: L, staged: S, beside: Sequence[S]) -> bool:
+        """Tell whether staged rows can be committed to the table as it was loaded, after those `beside` them."""
         ...
 
     def again(self, loaded: L, staged: S) -> S:
@@ -141,6 +141,11 @@ class Entry(Generic[S]):
     report: Report | None = None
     staged: Callable[[], None] = lambda: None
     """Called when the object has been read."""
+
+    @property
+    def size(self) -> int:
+        """Bytes held in memory."""
+        return 0 if self.file is None else len(self.file.data)
 
     @property
     def waiting(self) -> bool:

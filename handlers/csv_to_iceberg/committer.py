@@ -69,7 +69,9 @@ class TableCommitter(Generic[L, S]):
         self._cook = cook
         self._context = context
         self._limits = limits
-        self._pending: list[Entry[S]] = []
+        self._pending: dict[Entry[S], None] = {}
+        self._bytes = 0
+        """Of the files in `_pending`."""
         self._opened = 0.0
         self._closed = float("-inf")
         self._expected = 0
@@ -99,7 +101,8 @@ class TableCommitter(Generic[L, S]):
         """
         if not self._pending:
             self._opened = asyncio.get_running_loop().time()
-        self._pending.append(entry)
+        self._pending[entry] = None
+        self._bytes += entry.size
         self._changed.set()
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name=f"committer {self._table.name}")
@@ -107,7 +110,8 @@ class TableCommitter(Generic[L, S]):
             return await entry.outcome
         finally:
             if entry in self._pending:
-                self._pending.remove(entry)
+                del self._pending[entry]
+                self._bytes -= entry.size
                 self._changed.set()
 
     async def aclose(self) -> None:
@@ -125,6 +129,7 @@ class TableCommitter(Generic[L, S]):
                 await self._window_due()
                 window = Window[S]([entry for entry in self._pending if entry.waiting])
                 self._pending.clear()
+                self._bytes = 0
                 self._closed = asyncio.get_running_loop().time()
                 if not await self._try(window, self._prepare(window)):
                     continue
@@ -142,8 +147,7 @@ class TableCommitter(Generic[L, S]):
 
     def _delay(self) -> float:
         """Return the seconds until the open window closes."""
-        size = sum(len(entry.file.data) for entry in self._pending if entry.file)
-        if len(self._pending) >= self._limits.files or size >= self._limits.bytes:
+        if len(self._pending) >= self._limits.files or self._bytes >= self._limits.bytes:
             return 0.0
         due = self._closed + self._limits.seconds
         if self._expected:
@@ -245,7 +249,7 @@ class TableCommitter(Generic[L, S]):
             except PermanentError as error:
                 _fail(window.waiting(), error)
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whatever it was, only a commit of ours ends this
                 unknown = unknown or window.used
                 log.warning("commit.failed", table=self._table.name, unknown=window.used, error=repr(error))
             await asyncio.sleep(backoff(attempt, self._context.new_id()))
@@ -302,14 +306,20 @@ class TableCommitter(Generic[L, S]):
         """Tell whether all staged rows can be committed to the table as loaded; stage again those that cannot."""
         if window.used:
             await self._rename(window, group, loaded)
+        fitting: list[S] = []
+        if window.staged is not None:
+            if not self._table.fits(loaded, window.staged, fitting):
+                log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
+                self._shape = loaded.shape
+                await self._stage(window)
+                return False
+            fitting.append(window.staged)
         for entry in group:
-            if entry.own is not None and not self._table.fits(loaded, entry.own):
-                entry.fail(ShapeChanged(f"table {self._table.name} changed while the object was being read"))
-        if window.staged is not None and not self._table.fits(loaded, window.staged):
-            log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
-            self._shape = loaded.shape
-            await self._stage(window)
-            return False
+            if entry.own is not None:
+                if self._table.fits(loaded, entry.own, fitting):
+                    fitting.append(entry.own)
+                else:
+                    entry.fail(ShapeChanged(f"table {self._table.name} changed while the object was being read"))
         return True
 
     async def _rename(self, window: Window[S], group: Sequence[Entry[S]], loaded: L) -> None:
@@ -340,11 +350,12 @@ def backoff(attempt: int, seed: str) -> float:
 
 def _plan(window: Window[S], holders: Sequence[Entry[S]]) -> Plan[S]:
     held = set(holders)
-    add: list[tuple[S, Sequence[int]]] = [(entry.own, ()) for entry in holders if entry.own is not None]
+    add: list[tuple[S, Sequence[int]]] = []
     if window.staged is not None:
         lost = [number for number, entry in enumerate(window.cooked) if entry not in held]
         if len(lost) < len(window.cooked):
             add.append((window.staged, lost))
+    add += [(entry.own, ()) for entry in holders if entry.own is not None]
     clear = frozenset(entry.key for entry in holders if entry.mode != "keep")
     return Plan(clear, add, len(holders))
 

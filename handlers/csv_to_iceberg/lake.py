@@ -15,6 +15,8 @@ from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
+from handlers.csv_to_iceberg.live import manifest_facts
+from handlers.csv_to_iceberg.positions import RowFinder
 from handlers.csv_to_iceberg.refusals import ForeignTable, ReservedTable, UnsupportedTable
 
 MIB: Final = 1 << 20
@@ -105,6 +107,10 @@ class Lake:
     def __init__(self, settings: LakeSettings) -> None:
         self.settings = settings
         self.catalog = _open_catalog(settings)
+        self.manifests = manifest_facts()
+        """What is known of manifests, for the `commit` lane."""
+        self.rows = RowFinder()
+        """What is known of data files, for the `commit` lane."""
 
     def ping(self) -> None:
         """Raise when the catalog cannot be reached."""

@@ -25,14 +25,14 @@ def receipt_of_rows(fingerprint: str, table: str, landed: Landed) -> Receipt:
         "rejected": report.rejected,
         "rescued": report.rescued,
     }
-    return Receipt(fingerprint, VERSION, table, counts, {"snapshot": landed.snapshot, **_details(report)})
+    return Receipt(fingerprint, VERSION, table, counts, {**_snapshot(landed), **_details(report)})
 
 
 def receipt_of_absence(table: str, landed: Landed) -> Receipt:
     """Return the receipt of an object that is gone: of the rows the table goes on showing, if any."""
     if landed.shown is None:
-        return Receipt(ABSENT, VERSION, table, {"rows": 0}, {"snapshot": landed.snapshot})
-    return receipt_of_shown(table, landed.shown, {"snapshot": landed.snapshot, "object": "deleted, rows kept"})
+        return Receipt(ABSENT, VERSION, table, {"rows": 0}, _snapshot(landed))
+    return receipt_of_shown(table, landed.shown, {**_snapshot(landed), "object": "deleted, rows kept"})
 
 
 def receipt_of_shown(table: str, shown: Shown, detail: Mapping[str, Any]) -> Receipt:
@@ -40,6 +40,11 @@ def receipt_of_shown(table: str, shown: Shown, detail: Mapping[str, Any]) -> Rec
     versions = [etag for etag, count in shown.rows.items() if count]
     fingerprint = ABSENT if not versions else versions[0] or UNKNOWN if len(versions) == 1 else UNKNOWN
     return Receipt(fingerprint, VERSION, table, {"rows": sum(shown.rows.values())}, detail)
+
+
+def _snapshot(landed: Landed) -> dict[str, Any]:
+    """Name the snapshot as text: ids have 63 bits, and many readers of JSON keep 53."""
+    return {} if landed.snapshot is None else {"snapshot": str(landed.snapshot)}
 
 
 def _details(report: Report) -> dict[str, Any]:

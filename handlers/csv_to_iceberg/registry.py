@@ -17,7 +17,7 @@ from pyiceberg.types import IcebergType, IntegerType, LongType, NestedField, Str
 from handlers.contract import Outcome
 from handlers.csv_to_iceberg.commit_port import CommitConflict
 from handlers.csv_to_iceberg.lake import REGISTRY, Lake
-from handlers.csv_to_iceberg.live import LiveFiles, manifest_facts
+from handlers.csv_to_iceberg.live import LiveFiles
 from handlers.csv_to_iceberg.names import table_name
 from handlers.csv_to_iceberg.parquet import plain_data_file, write_table
 from handlers.csv_to_iceberg.refusals import ForeignTable
@@ -110,7 +110,6 @@ class Registry:
         self._lake = lake
         self._clock = clock
         self._new_id = new_id
-        self._manifests = manifest_facts()
         self._commits = 0
 
     def append(self, records: Sequence[Record]) -> int:
@@ -125,7 +124,7 @@ class Registry:
             Exception: The outcome is unknown; call again.
         """
         table = self._load()
-        live = LiveFiles.of(table, self._manifests)
+        live = LiveFiles.of(table, self._lake.manifests)
         present = self._present(table, live, records)
         records = [record for record in records if record.identity not in present]
         if not records:

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.io import FileIO
 
-from handlers.csv_to_iceberg.parquet import data_file, read_footer
+from handlers.csv_to_iceberg.parquet import ZSTD_LEVEL, data_file, read_footer
 from handlers.csv_to_iceberg.reader import literal, local_path, quoted
 from handlers.csv_to_iceberg.results import Source
 from handlers.csv_to_iceberg.shape import INGESTED_AT, SOURCE_ETAG, SOURCE_FILE, Shape
@@ -108,12 +108,15 @@ def _copy_to_parquet(rows: StreamedCsv, schema: pa.Schema, stamp: Stamp, folder:
     )
     batches = _Rows(rows)
     with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{memory}B"}) as connection:
+        # A table has no order of rows, and keeping the file's costs a fifth of the time and most of the memory.
+        connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
         connection.register("batches", pa.RecordBatchReader.from_batches(rows.schema, batches))
         try:
             connection.execute(
                 f"COPY (SELECT {select} FROM batches) TO {literal(str(folder))}"  # noqa: S608  # quoted above
-                f" (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {{{ids}}}, FILE_SIZE_BYTES {FILE_BYTES},"
+                f" (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {ZSTD_LEVEL}, FIELD_IDS {{{ids}}},"
+                f" FILE_SIZE_BYTES {FILE_BYTES},"
                 " OVERWRITE_OR_IGNORE)"
             )
         except duckdb.Error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import duckdb
 import numpy as np
@@ -15,9 +16,8 @@ from pyiceberg.table import Table
 from handlers.csv_to_iceberg.columns import ColumnType
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan, Shown
 from handlers.csv_to_iceberg.lake import ROUTE, Lake, LakeSettings
-from handlers.csv_to_iceberg.live import LiveFiles, manifest_facts
+from handlers.csv_to_iceberg.live import LiveFiles
 from handlers.csv_to_iceberg.parquet import data_file, renamed, write_deletes, write_table
-from handlers.csv_to_iceberg.positions import RowFinder
 from handlers.csv_to_iceberg.reader import fetch, readable
 from handlers.csv_to_iceberg.refusals import UnsupportedTable
 from handlers.csv_to_iceberg.results import Part
@@ -58,8 +58,6 @@ class IcebergTable:
         self._properties = {ROUTE: f"{bucket}/{prefix}"}
         self._clock = clock
         self._new_id = new_id
-        self._manifests = manifest_facts()
-        self._finder = RowFinder()
         self._commits = 0
 
     @property
@@ -119,12 +117,16 @@ class IcebergTable:
         """Return a location no data file had before."""
         return loaded.table.location_provider().new_data_location(f"{self._new_id()}{suffix}")
 
-    def fits(self, loaded: Loaded, staged: Staged) -> bool:
-        """Tell whether staged files can be added to the table as it is now."""
+    def fits(self, loaded: Loaded, staged: Staged, beside: Sequence[Staged]) -> bool:
+        """
+        Tell whether staged files can be added to the table as it is now.
+
+        Those `beside` come in before them and may bring new columns, which take field ids.
+        """
         if staged.table_uuid != str(loaded.table.metadata.table_uuid):
             return False
         try:
-            return loaded.shape.grown(staged.columns).takes(staged.written)
+            return _grown(loaded.shape, [*beside, staged]).takes(staged.written)
         except ShapeChanged:
             return False
 
@@ -146,18 +148,18 @@ class IcebergTable:
             Exception: Anything else leaves the outcome unknown.
         """
         table, io = loaded.table, loaded.table.io
-        live = LiveFiles.of(table, self._manifests)
-        removal = self._finder.removal(live, plan.clear, loaded.shape.fields[SOURCE_FILE].field_id, io)
+        live = LiveFiles.of(table, self._lake.manifests)
+        removal = self._lake.rows.removal(live, plan.clear, loaded.shape.fields[SOURCE_FILE].field_id, io)
         gone = list(removal.deletes)
         added = []
         for staged, lost in plan.add:
             for file, runs in zip(staged.files, staged.runs, strict=True):
-                self._finder.know_runs(file.file_path, runs)
+                self._lake.rows.know_runs(file.file_path, runs)
                 added.append(file)
             if taken := [staged.positions(part) for part in lost if staged.rows[part]]:
                 gone.append((staged.files[0], np.concatenate(taken)))
         deletes = [self._write_deletes(loaded, file, positions) for file, positions in gone]
-        grown = loaded.shape.grown(merged(staged.columns for staged, _ in plan.add))
+        grown = _grown(loaded.shape, [staged for staged, _ in plan.add])
         change = Change(added, deletes, frozenset(removal.dropped), shape=None if grown is loaded.shape else grown)
         snapshot = commit_snapshot(
             table,
@@ -174,7 +176,7 @@ class IcebergTable:
 
     def _write_deletes(self, loaded: Loaded, file: DataFile, positions: Positions) -> DataFile:
         delete_file = write_deletes(loaded.table.io, self.new_data_path(loaded, "-deletes.parquet"), file, positions)
-        self._finder.know_deletes(delete_file.file_path, positions)
+        self._lake.rows.know_deletes(delete_file.file_path, positions)
         return delete_file
 
     def shown(self, loaded: Loaded, keys: Collection[str]) -> dict[str, Shown]:
@@ -191,6 +193,11 @@ class IcebergTable:
         for key, etag, count in rows:
             shown[key].rows[etag] = count
         return shown
+
+
+def _grown(shape: Shape, staged: Sequence[Staged]) -> Shape:
+    """Return the shape after staged files came in, one after the other."""
+    return reduce(lambda grown, one: grown.grown(one.columns), staged, shape)
 
 
 def unpartitioned(table: Table) -> int:

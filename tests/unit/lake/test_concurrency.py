@@ -17,6 +17,7 @@ from pyiceberg.types import StringType
 from handlers.contract import ClaimLost, OutcomeUnknown
 from handlers.csv_to_iceberg import committer as committer_module
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan
+from handlers.csv_to_iceberg.shape import ShapeChanged
 from tests.unit.lake.bench import Bench, part
 from tests.unit.lake.conftest import NewBench
 
@@ -191,6 +192,27 @@ async def test_a_column_of_another_type_meanwhile_is_cooked_again(
     await bench.put({"t/b.csv": {"n": [2], "m": [5]}})
 
     assert bench.rows("lakehouse.t", "n", "m") == [("t/a.csv", 1, None), ("t/b.csv", 2, "5")]
+
+
+async def test_new_columns_of_two_stages_never_share_a_field_id(bench: Bench) -> None:
+    await bench.put({"t/a.csv": {"n": [1]}})
+    table = bench.table()
+    loaded = table.load()
+    assert loaded is not None
+    alone = bench.entry("t/c.csv")
+    alone.own = table.stage(loaded, loaded.shape, [part("t/c.csv", {"n": [3], "right": [4]})], 0)
+    small = bench.entry("t/b.csv", {"n": [2], "left": [5]})
+    with pytest.raises(ShapeChanged):
+        await bench.submit([small, alone])
+    await small.outcome
+    assert bench.rows("lakehouse.t", "n", "left") == [("t/a.csv", 1, None), ("t/b.csv", 2, 5)]
+
+    loaded = table.load()
+    assert loaded is not None
+    alone = bench.entry("t/c.csv")
+    alone.own = table.stage(loaded, loaded.shape, [part("t/c.csv", {"n": [3], "right": [4]})], 0)
+    await bench.submit([alone])
+    assert bench.rows("lakehouse.t", "left", "right")[2] == ("t/c.csv", None, 4)
 
 
 async def test_a_table_dropped_and_made_again_meanwhile_gets_the_rows(

@@ -26,6 +26,7 @@ from handlers.contract import (
     StoredObject,
     Unit,
 )
+from handlers.csv_to_iceberg import streaming
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
 from handlers.csv_to_iceberg.lake import LakeSettings
 from handlers.csv_to_iceberg.options import Options
@@ -160,6 +161,36 @@ async def test_a_large_object_whose_numbers_outgrow_the_column_is_streamed_again
     await service.put("t/b.csv", b"id\n" + b"7\n" * 2000 + b"5000000000\n")
 
     assert service.sql("select max(id), count(*) from t") == [(5_000_000_000, 2002)]
+
+
+async def test_large_and_small_objects_of_one_window_may_both_bring_columns(service: Service) -> None:
+    await service.put("t/a.csv", b"id\n1\n")
+    await asyncio.gather(
+        service.put("t/b.csv", b"id,left\n2,x\n"),
+        service.put("t/c.csv", LARGE),
+        service.put("t/d.csv", b"id,right\n3,y\n", alone=True),
+    )
+
+    assert service.sql(
+        'select id, "left", "right", name from t where id < 4 and _source_file <> \'t/c.csv\' order by id'
+    ) == [
+        (1, None, None, None),
+        (2, "x", None, None),
+        (3, None, "y", None),
+    ]
+    assert service.sql("select count(name), sum(amount) from t") == [(1000, 500000.0)]
+
+
+async def test_very_large_objects_become_several_files(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "FILE_BYTES", 1_000_000)
+    await service.put("t/a.csv", b"id\n" + b"".join(b"%d\n" % (n * 7919) for n in range(600_000)))
+    table = service.handler._lake.load("lakehouse.t")
+    assert table is not None
+
+    assert len(list(table.scan().plan_files())) > 1
+    assert service.sql("select count(*), count(distinct id) from t") == [(600_000, 600_000)]
+    await service.put("t/a.csv", b"id\n1\n", "e2")
+    assert service.sql("select count(*) from t") == [(1,)]
 
 
 async def test_an_object_that_changes_while_it_is_read_is_not_written(service: Service) -> None:
