@@ -11,19 +11,19 @@ only a commit of one's own proves anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic
+from dataclasses import dataclass
+from typing import Final, Generic
 
 import structlog
 
-from handlers.contract import ClaimLost, HandlerContext, HandlerError, OutcomeUnknown, PermanentError, TransientError
-from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, L, Landed, Plan, S, Shown, TablePort
-from handlers.csv_to_iceberg.cooking import Cook, cook_entries
-from handlers.csv_to_iceberg.refusals import UnsupportedColumn
-from handlers.csv_to_iceberg.results import Part, Report
-from handlers.csv_to_iceberg.shape import Shape, ShapeChanged, merged
+from handlers.contract import ClaimLost, HandlerContext, OutcomeUnknown, PermanentError, TransientError
+from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, L, Landed, S, Shown, TablePort
+from handlers.csv_to_iceberg.cooking import Cook
+from handlers.csv_to_iceberg.shape import ShapeChanged
+from handlers.csv_to_iceberg.stager import WindowStager
+from handlers.csv_to_iceberg.window import Window, fail_all
 
 log = structlog.get_logger(__name__)
 
@@ -32,23 +32,6 @@ MAX_TRIES: Final = 20
 
 FIRST_DELAY: Final = 0.02
 LONGEST_DELAY: Final = 2.0
-
-
-@dataclass
-class Window(Generic[S]):
-    """A group of entries on its way to one commit."""
-
-    entries: list[Entry[S]]
-    cooked: list[Entry[S]] = field(default_factory=list)
-    """Those whose files are in `staged`, in its order."""
-    staged: S | None = None
-    reports: dict[Entry[S], Report] = field(default_factory=dict)
-    used: bool = False
-    """A commit that named the staged files may have landed."""
-
-    def waiting(self) -> list[Entry[S]]:
-        """Return the entries whose outcome somebody waits for."""
-        return [entry for entry in self.entries if entry.waiting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +49,6 @@ class TableCommitter(Generic[L, S]):
 
     def __init__(self, table: TablePort[L, S], cook: Cook, context: HandlerContext, limits: WindowLimits) -> None:
         self._table = table
-        self._cook = cook
         self._context = context
         self._limits = limits
         self._pending: dict[Entry[S], None] = {}
@@ -78,9 +60,7 @@ class TableCommitter(Generic[L, S]):
         self._changed = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
-        self._loaded: L | None = None
-        self._shape: Shape | None = None
-        """What the table will look like after all windows staged so far; None: ask the table."""
+        self._stager = WindowStager(table, cook, context)
 
     @contextmanager
     def expected(self) -> Iterator[None]:
@@ -119,9 +99,10 @@ class TableCommitter(Generic[L, S]):
         for entry in self._pending:
             entry.fail(TransientError("the service is stopping; the object will be looked at again"))
         self._changed.set()
-        for task in (self._runner, self._committing):
-            if task is not None:
-                await task
+        if self._runner is not None:
+            await self._runner
+        if self._committing is not None:
+            await self._committing
 
     async def _run(self) -> None:
         try:
@@ -130,9 +111,10 @@ class TableCommitter(Generic[L, S]):
                 window = Window[S]([entry for entry in self._pending if entry.waiting])
                 self._pending.clear()
                 self._bytes = 0
-                self._closed = asyncio.get_running_loop().time()
-                if not await self._try(window, self._prepare(window)):
+                if not window.entries:
                     continue
+                self._closed = asyncio.get_running_loop().time()
+                await self._stage(window)
                 if self._committing is not None:
                     await self._committing
                 self._committing = asyncio.create_task(self._commit(window), name=f"commit {self._table.name}")
@@ -154,88 +136,16 @@ class TableCommitter(Generic[L, S]):
             due = max(due, self._opened + self._limits.seconds)
         return due - asyncio.get_running_loop().time()
 
-    async def _prepare(self, window: Window[S]) -> None:
-        """Leave one entry per source, and stage the small files."""
-        await self._drop_doubles(window)
-        await self._stage(window)
-
-    async def _drop_doubles(self, window: Window[S]) -> None:
-        """
-        Leave one entry per source: the one whose claim holds.
-
-        Two claims of one unit never hold at once, so of two entries at most one survives the check; were it otherwise,
-        the later one wins.
-        """
-        seen: dict[str, list[Entry[S]]] = {}
-        for entry in window.waiting():
-            seen.setdefault(entry.key, []).append(entry)
-        doubles = [entries for entries in seen.values() if len(entries) > 1]
-        if not doubles:
-            return
-        alive = await self._context.alive({entry.token for entries in doubles for entry in entries})
-        for entries in doubles:
-            holders = [entry for entry in entries if entry.token in alive]
-            for entry in entries:
-                if entry not in holders[-1:]:
-                    entry.fail(ClaimLost())
-
     async def _stage(self, window: Window[S]) -> None:
-        """Cook and write the small files of a window, for the shape the table is going to have."""
-        small = [entry for entry in window.waiting() if entry.file]
-        window.cooked, window.reports, window.staged = [], {}, None
-        for _ in range(MAX_TRIES):
-            if not small:
-                return
-            if self._shape is None:
-                self._loaded = await self._context.run("commit", self._table.load)
-                self._shape = self._loaded.shape if self._loaded else None
-            shape = self._shape
-            cooked, parts = await cook_entries(small, shape.pins if shape else {}, self._cook, self._context)
-            cooked, parts = self._without_unsupported(cooked, parts, shape)
-            if not parts:
-                return
-            try:
-                columns = merged(part.columns for part in parts)
-                if self._loaded is None:
-                    self._loaded = await self._context.run("commit", self._table.create, columns)
-                staged = await self._context.run(
-                    "commit", self._table.stage, self._loaded, shape or self._loaded.shape, parts, self._context.clock()
-                )
-            except ShapeChanged as change:
-                log.info("csv.cooked_again", table=self._table.name, reason=str(change))
-                self._shape = None
-                small = [entry for entry in cooked if entry.waiting]
-                continue
-            window.cooked, window.staged = cooked, staged
-            window.reports = {entry: part.report for entry, part in zip(cooked, parts, strict=True)}
-            self._shape = staged.shape
-            return
-        _fail(small, TransientError(f"table {self._table.name} kept changing; the object will be read again later"))
-
-    def _without_unsupported(
-        self, cooked: list[Entry[S]], parts: list[Part], shape: Shape | None
-    ) -> tuple[list[Entry[S]], list[Part]]:
-        if shape is None:
-            return cooked, parts
-        kept: list[tuple[Entry[S], Part]] = []
-        for entry, part in zip(cooked, parts, strict=True):
-            field = shape.unsupported(part.columns)
-            if field is None:
-                kept.append((entry, part))
-            else:
-                entry.fail(UnsupportedColumn(self._table.name, field.name, str(field.field_type)))
-        return [entry for entry, _ in kept], [part for _, part in kept]
-
-    async def _try(self, window: Window[S], preparing: Coroutine[Any, Any, None]) -> bool:
-        """Run the part before the commit; when it fails, all entries fail with it."""
+        """Do what comes before the commit; when it fails, all entries fail with it."""
         try:
-            await preparing
+            await self._stager.drop_doubles(window)
+            await self._stager.stage(window)
         except PermanentError as error:
-            _fail(window.waiting(), error)
+            window.fail(error)
         except Exception as error:
             log.warning("window.not_staged", table=self._table.name, sources=len(window.entries), exc_info=True)
-            _fail(window.waiting(), TransientError(f"table {self._table.name}: rows could not be staged: {error!r}"))
-        return bool(window.waiting())
+            window.fail(TransientError(f"table {self._table.name}: rows could not be staged: {error!r}"))
 
     async def _commit(self, window: Window[S]) -> None:
         unknown = False
@@ -247,14 +157,14 @@ class TableCommitter(Generic[L, S]):
             except CommitConflict as conflict:
                 log.info("commit.conflict", table=self._table.name, sources=len(window.entries), reason=str(conflict))
             except PermanentError as error:
-                _fail(window.waiting(), error)
+                window.fail(error)
                 return
             except Exception as error:  # noqa: BLE001  # whatever it was, only a commit of ours ends this
                 unknown = unknown or window.used
                 log.warning("commit.failed", table=self._table.name, unknown=window.used, error=repr(error))
             await asyncio.sleep(backoff(attempt, self._context.new_id()))
         message = f"table {self._table.name}: no commit succeeded in {MAX_TRIES} tries; it will be tried again"
-        _fail(window.waiting(), OutcomeUnknown(message) if unknown else TransientError(message))
+        window.fail(OutcomeUnknown(message) if unknown else TransientError(message))
 
     async def _attempt(self, window: Window[S]) -> bool:
         """Make one try at the commit; True when nothing is left to do, False to begin again at once."""
@@ -264,8 +174,7 @@ class TableCommitter(Generic[L, S]):
         loaded = await self._context.run("commit", self._table.load)
         if loaded is None:
             return await self._without_table(window, group)
-        self._loaded = loaded
-        if not await self._fresh(window, group, loaded):
+        if not await self._stager.fresh(window, group, loaded):
             return False
         alive = await self._context.alive({entry.token for entry in group})
         for entry in group:
@@ -278,7 +187,7 @@ class TableCommitter(Generic[L, S]):
         shown = await self._context.run("commit", self._table.shown, loaded, kept) if kept else {}
         window.used = True
         try:
-            snapshot = await self._context.run("commit", self._table.commit, loaded, _plan(window, holders))
+            snapshot = await self._context.run("commit", self._table.commit, loaded, window.plan(holders))
         except CommitConflict:
             window.used = False
             raise
@@ -293,49 +202,14 @@ class TableCommitter(Generic[L, S]):
         With no rows to come nothing needs fencing off: whoever still holds staged rows makes the table first, loads it
         afterwards, and finds its claim gone.
         """
-        self._loaded = self._shape = None
+        self._stager.forget()
         if all(entry.mode != "replace" for entry in group):
             for entry in group:
                 entry.land(Landed(None, shown=Shown({})))
             return True
-        _fail([entry for entry in group if entry.own is not None], ShapeChanged("the table was dropped"))
-        await self._stage(window)
+        fail_all([entry for entry in group if entry.own is not None], ShapeChanged("the table was dropped"))
+        await self._stager.stage(window)
         return False
-
-    async def _fresh(self, window: Window[S], group: Sequence[Entry[S]], loaded: L) -> bool:
-        """Tell whether all staged rows can be committed to the table as loaded; stage again those that cannot."""
-        if window.used:
-            await self._rename(window, group, loaded)
-        fitting: list[S] = []
-        if window.staged is not None:
-            if not self._table.fits(loaded, window.staged, fitting):
-                log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
-                self._shape = loaded.shape
-                await self._stage(window)
-                return False
-            fitting.append(window.staged)
-        for entry in group:
-            if entry.own is not None:
-                if self._table.fits(loaded, entry.own, fitting):
-                    fitting.append(entry.own)
-                else:
-                    entry.fail(ShapeChanged(f"table {self._table.name} changed while the object was being read"))
-        return True
-
-    async def _rename(self, window: Window[S], group: Sequence[Entry[S]], loaded: L) -> None:
-        """Copy staged files: the last try may have landed, and a file must not enter the table twice."""
-        for entry in group:
-            if entry.own is not None:
-                try:
-                    entry.own = await self._context.run("commit", self._table.again, loaded, entry.own)
-                except FileNotFoundError:
-                    entry.fail(ShapeChanged("the staged file is gone: it landed, was compacted away and removed"))
-        if window.staged is not None:
-            try:
-                window.staged = await self._context.run("commit", self._table.again, loaded, window.staged)
-            except FileNotFoundError:
-                await self._stage(window)
-        window.used = False
 
 
 def backoff(attempt: int, seed: str) -> float:
@@ -346,20 +220,3 @@ def backoff(attempt: int, seed: str) -> float:
     """
     spread = 0.5 + int(seed[:4], 16) / 0xFFFF
     return min(FIRST_DELAY * 2.0**attempt, LONGEST_DELAY) * spread
-
-
-def _plan(window: Window[S], holders: Sequence[Entry[S]]) -> Plan[S]:
-    held = set(holders)
-    add: list[tuple[S, Sequence[int]]] = []
-    if window.staged is not None:
-        lost = [number for number, entry in enumerate(window.cooked) if entry not in held]
-        if len(lost) < len(window.cooked):
-            add.append((window.staged, lost))
-    add += [(entry.own, ()) for entry in holders if entry.own is not None]
-    clear = frozenset(entry.key for entry in holders if entry.mode != "keep")
-    return Plan(clear, add, len(holders))
-
-
-def _fail(entries: Sequence[Entry[S]], error: HandlerError | ShapeChanged) -> None:
-    for entry in entries:
-        entry.fail(error)
