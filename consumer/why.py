@@ -253,7 +253,6 @@ def _verdict(app: App, row: Row, look: Look | None, holds: Holding | None, state
         ),
         "skipped": _Verdict("It was left alone until its content changes.", "To look again now:", again),
         "retrying": _Verdict(f"The last attempt failed; another one is due.{older}", "Wait, or try now:", again),
-        "gone": _GONE,
         "pending": _Verdict(
             "It is to be worked on.",
             "The service does that; without one:",
@@ -266,7 +265,7 @@ def _verdict(app: App, row: Row, look: Look | None, holds: Holding | None, state
 def _verdict_on_done(app: App, row: Row, look: Look | None, holds: Holding | None) -> _Verdict:
     if holds is None:
         return _GONE
-    if look is not None and look.fingerprint == ABSENT:
+    if row.gone or (look is not None and look.fingerprint == ABSENT):
         summary = f"The object was deleted; {holds.target} keeps its rows, as the route says."
         return _Verdict(summary, "Nothing to do.", None)
     if look is not None and not holds.current:
