@@ -83,8 +83,8 @@ class TablePort(Protocol[L, S]):
         """
         ...
 
-    def fits(self, loaded: L, staged: S) -> bool:
-        """Tell whether staged rows can be committed to the table as it was loaded."""
+    def fits(self, loaded: L, staged: S, beside: Sequence[S]) -> bool:
+        """Tell whether staged rows can be committed to the table as it was loaded, after those `beside` them."""
         ...
 
     def again(self, loaded: L, staged: S) -> S:

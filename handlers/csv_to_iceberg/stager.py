@@ -8,7 +8,7 @@ from typing import Final, Generic
 import structlog
 
 from handlers.contract import ClaimLost, HandlerContext, TransientError
-from handlers.csv_to_iceberg.commit_port import Entry, L, LoadedTable, S, StagedRows, TablePort
+from handlers.csv_to_iceberg.commit_port import Entry, L, S, TablePort
 from handlers.csv_to_iceberg.cooking import Cook, cook_entries
 from handlers.csv_to_iceberg.refusals import UnsupportedColumn
 from handlers.csv_to_iceberg.results import Part
@@ -109,21 +109,20 @@ class WindowStager(Generic[L, S]):
         self._loaded = loaded
         if window.used:
             await self._rename(window, group, loaded)
-        if window.staged is not None and not self._table.fits(loaded, window.staged):
-            log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
-            self._shape = loaded.shape
-            await self.stage(window)
-            return False
-        # Columns that are new to the table were given the next free field ids, by each stage the same ones.
-        growing = window.staged is not None and _grows(loaded, window.staged)
+        fitting: list[S] = []
+        if window.staged is not None:
+            if not self._table.fits(loaded, window.staged, fitting):
+                log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
+                self._shape = loaded.shape
+                await self.stage(window)
+                return False
+            fitting.append(window.staged)
         for entry in group:
-            if entry.own is None:
-                continue
-            grows = _grows(loaded, entry.own)
-            if self._table.fits(loaded, entry.own) and not (grows and growing):
-                growing = growing or grows
-            else:
-                entry.fail(ShapeChanged(f"table {self._table.name} changed while the object was being read"))
+            if entry.own is not None:
+                if self._table.fits(loaded, entry.own, fitting):
+                    fitting.append(entry.own)
+                else:
+                    entry.fail(ShapeChanged(f"table {self._table.name} changed while the object was being read"))
         return True
 
     async def _rename(self, window: Window[S], group: Sequence[Entry[S]], loaded: L) -> None:
@@ -140,7 +139,3 @@ class WindowStager(Generic[L, S]):
             except FileNotFoundError:
                 await self.stage(window)
         window.used = False
-
-
-def _grows(loaded: LoadedTable, staged: StagedRows) -> bool:
-    return not staged.shape.fields.keys() <= loaded.shape.fields.keys()

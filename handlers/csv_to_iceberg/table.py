@@ -117,12 +117,16 @@ class IcebergTable:
         """Return a location no data file had before."""
         return loaded.table.location_provider().new_data_location(f"{self._new_id()}{suffix}")
 
-    def fits(self, loaded: Loaded, staged: Staged) -> bool:
-        """Tell whether staged files can be added to the table as it is now."""
+    def fits(self, loaded: Loaded, staged: Staged, beside: Sequence[Staged]) -> bool:
+        """
+        Tell whether staged files can be added to the table as it is now.
+
+        Those `beside` come in first; columns they bring take the field ids that others were written with.
+        """
         if staged.table_uuid != str(loaded.table.metadata.table_uuid):
             return False
         try:
-            return loaded.shape.grown(staged.columns).takes(staged.written)
+            return _grown(loaded.shape, [*beside, staged]).takes(staged.written)
         except ShapeChanged:
             return False
 
@@ -155,7 +159,7 @@ class IcebergTable:
             if taken := [staged.positions(part) for part in lost if staged.rows[part]]:
                 gone.append((staged.files[0], np.concatenate(taken)))
         deletes = [self._write_deletes(loaded, file, positions) for file, positions in gone]
-        grown = reduce(Shape.grown, [staged.columns for staged, _ in plan.add], loaded.shape)
+        grown = _grown(loaded.shape, [staged for staged, _ in plan.add])
         if not all(grown.takes(staged.written) for staged, _ in plan.add):
             raise RuntimeError(f"{self.name}: staged files disagree about field ids; nothing was committed")
         change = Change(added, deletes, frozenset(removal.dropped), shape=None if grown is loaded.shape else grown)
@@ -191,6 +195,11 @@ class IcebergTable:
         for key, etag, count in rows:
             shown[key].rows[etag] = count
         return shown
+
+
+def _grown(shape: Shape, staged: Sequence[Staged]) -> Shape:
+    """Return the shape after staged files came in, one after the other."""
+    return reduce(Shape.grown, [one.columns for one in staged], shape)
 
 
 def unpartitioned(table: Table) -> int:

@@ -88,7 +88,8 @@ class MemoryTable:
         sources = [(one.source.key, one.source.etag, one.table.num_rows) for one in parts]
         return MemoryStaged(shape.grown(merged(one.columns for one in parts)), sources)
 
-    def fits(self, loaded: MemoryState, staged: MemoryStaged) -> bool:
+    def fits(self, loaded: MemoryState, staged: MemoryStaged, beside: Sequence[MemoryStaged]) -> bool:
+        del beside
         return loaded.shape.pins.keys() <= staged.shape.pins.keys()
 
     def again(self, loaded: MemoryState, staged: MemoryStaged) -> MemoryStaged:
