@@ -143,7 +143,7 @@ class Bench:
             (target / "large.csv").hardlink_to(source)
             service.wait(lambda: service.query("SELECT 1 FROM units WHERE status = 'done' AND wake_at IS NULL"))
             seconds = time.perf_counter() - start
-            rows = sum(pq.read_metadata(file).num_rows for file in (home / "warehouse").rglob("large/data/*.parquet"))
+            rows = sum(task.file.record_count for task in _load(home, "large").scan().plan_files())
             if rows != self.megabytes * 8_500:
                 raise AssertionError(f"{rows} rows in the table, not {self.megabytes * 8_500}")
             peak = service.memory_mb()[0]
@@ -202,12 +202,13 @@ class _Watcher:
 
     def _run(self) -> None:
         catalog = _catalog(self._home)
-        last, files = None, set[str]()
+        last: int | None = None
+        files: set[str] = set()
         while not self._stop.wait(0.02):
             table = catalog.load_table("lakehouse.orders")
-            if table.metadata_location == last:
+            if table.metadata.current_snapshot_id == last:
                 continue
-            last, now = table.metadata_location, time.monotonic()
+            last, now = table.metadata.current_snapshot_id, time.monotonic()
             self.commits += 1
             for task in table.scan(selected_fields=("_source_file",)).plan_files():
                 path = task.file.file_path
