@@ -14,7 +14,7 @@ from handlers.csv_to_iceberg.errors import RecordTooLarge
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.results import MAX_REJECTS
-from handlers.csv_to_iceberg.tokenise import SENTINEL, Ragged, ends_line, open_tokeniser, sentinel_row
+from handlers.csv_to_iceberg.tokenise import SENTINEL, Ragged, ends_line, guarded, open_tokeniser, sentinel_row
 
 _BATCHES_AHEAD: Final = 4
 """Tokenised batches that may wait: enough to keep both threads busy, a few MiB each."""
@@ -54,11 +54,12 @@ class Blocks(io.RawIOBase):
             self._ended = True
             self.unended = not self._at_line_start
             return b"\n" * self.unended + sentinel_row(SENTINEL, self._layout)
+        first = not self.largest
         self.largest = max(self.largest, len(block))
         self._at_line_start = ends_line(block)
         self.line_feeds += block.count(b"\n")
         self.carriage_returns += block.count(b"\r")
-        return block
+        return guarded(block) if first else block
 
     def _next(self) -> bytes:
         pieces: list[bytes] = []

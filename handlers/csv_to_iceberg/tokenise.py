@@ -8,6 +8,7 @@ record may not span more than two blocks; a rejected record that is not UTF-8 ca
 
 from __future__ import annotations
 
+import codecs
 import functools
 from collections.abc import Callable
 from typing import BinaryIO, Final, NamedTuple
@@ -43,6 +44,7 @@ class Tokens(NamedTuple):
 
 def tokenise(text: bytes, layout: Layout) -> Tokens:
     """Split a whole UTF-8 text with at least one record."""
+    text = guarded(text)
     ragged: list[Ragged] = []
     cells = pa_csv.read_csv(
         pa.BufferReader(text),
@@ -70,6 +72,11 @@ def open_tokeniser(stream: BinaryIO, layout: Layout, on_ragged: Callable[[Ragged
 def sentinel_row(name: bytes, layout: Layout) -> bytes:
     """Return a record whose first cell is `name` and whose others are empty."""
     return name + layout.dialect.delimiter.encode() * (layout.width - 1) + b"\n"
+
+
+def guarded(beginning: bytes) -> bytes:
+    """Keep Arrow from taking a first cell's U+FEFF for a byte order mark: put a blank line, no record, before it."""
+    return b"\n" + beginning if beginning.startswith(codecs.BOM_UTF8) else beginning
 
 
 def ends_line(text: bytes) -> bool:

@@ -197,6 +197,13 @@ def test_nul_characters_are_kept(read: Read) -> None:
     assert read(b"a,b\n1,x\0y\n2,z\n3,some more text\n").rows[0] == (1, "x\0y")
 
 
+def test_first_cell_that_begins_like_a_byte_order_mark_is_kept(read: Read) -> None:
+    reading = read("a,b\n\ufeffx,1\n3\n".encode())
+
+    assert reading.rows == [("\ufeffx", 1)]
+    assert reading.report.rejects[0].line == 3
+
+
 def test_quote_that_is_never_closed_swallows_nothing(read: Read) -> None:
     reading = read(b'a,b\n1,"open\n2,x\n3,y\n')
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from handlers.csv_to_iceberg.casts import Caster
 from handlers.csv_to_iceberg.columns import ColumnType
 from handlers.csv_to_iceberg.cook import cook
+from handlers.csv_to_iceberg.encoding import Encoding, transcoded
 from handlers.csv_to_iceberg.joining import join
 from handlers.csv_to_iceberg.layout import Dialect, Layout
 from handlers.csv_to_iceberg.memory import Memory
@@ -99,7 +101,7 @@ def outcome(result: Cooked, key: str) -> object:
     return part.table.to_pylist(), report.rejected, report.rejects, report.rescued, report.warnings, report.quote
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(GARBAGE, max_size=6))
 def test_a_batch_gives_what_its_files_give_one_by_one(bodies: list[bytes]) -> None:
     files = [SmallFile(Source(f"t/{i}.csv", "e"), HEAD + body) for i, body in enumerate(bodies)]
@@ -167,6 +169,17 @@ def test_whole_numbers_are_kept_exactly_or_not_at_all(number: int) -> None:
         cast = caster.cast(pa.array([str(number)]), to)
         assert cast.values[0].as_py() in {number, None}
         assert (cast.misfits is None) == (cast.values[0].as_py() is not None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("aé€😀\n", max_size=12).map(str.encode), st.lists(st.integers(1, 4)))
+def test_text_cut_within_characters_comes_through_whole(text: bytes, cuts: list[int]) -> None:
+    ends = [*accumulate(cuts), len(text)]
+    chunks = [text[begin:end] for begin, end in pairwise([0, *ends]) if text[begin:end]]
+
+    whole = [chunk.decode() for chunk in transcoded(iter(chunks), Encoding("utf-8"))]
+
+    assert "".join(whole).encode() == text
 
 
 @settings(max_examples=300, deadline=None)
