@@ -251,7 +251,12 @@ class Handler(Protocol):
         ...
 
     def inventory(self) -> AsyncIterator[tuple[str, str, Receipt | Failure]]:
-        """Yield (bucket, unit, what the sink holds or why not), after fencing off commits already under way."""
+        """
+        Yield (bucket, unit, what the sink holds or why not), after fencing off commits already under way.
+
+        A unit may have both: its receipt first, of the version that the sink holds, then the failure of a newer one. A
+        receipt whose fingerprint equals no object's ("?") says that there is something, of a version nobody can tell.
+        """
         ...
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:

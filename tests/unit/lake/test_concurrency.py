@@ -17,6 +17,7 @@ from pyiceberg.types import StringType
 from handlers.contract import ClaimLost, OutcomeUnknown
 from handlers.csv_to_iceberg import committer as committer_module
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan
+from handlers.csv_to_iceberg.query import query
 from handlers.csv_to_iceberg.shape import ShapeChanged
 from tests.unit.lake.bench import Bench, part
 from tests.unit.lake.conftest import NewBench
@@ -251,6 +252,21 @@ async def test_rows_that_somebody_compacted_are_found_and_replaced(bench: Bench)
         ("t/4.csv", 4),
         ("t/5.csv", 55),
     ]
+
+
+async def test_rows_that_somebody_partitioned_are_found_and_replaced(bench: Bench) -> None:
+    await bench.put({f"t/{key}.csv": {"n": [key % 2, 5]} for key in range(4)})
+    with bench.loaded().update_spec() as update:
+        update.add_identity("n")
+    table = bench.loaded()
+    table.overwrite(table.scan().to_arrow())
+    await bench.put({"t/1.csv": {"n": [11]}})
+    await bench.remove("t/2.csv", "t/0.csv")
+
+    rows = [("t/1.csv", 11), ("t/3.csv", 1), ("t/3.csv", 5)]
+    assert bench.rows("lakehouse.t", "n") == rows
+    read = query(bench.lake, "select _source_file, n from t order by all")
+    assert [tuple(row.values()) for row in read.to_pylist()] == rows
 
 
 async def test_rows_of_somebody_else_are_left_alone(bench: Bench) -> None:
