@@ -330,7 +330,11 @@ class Worker:
 
     async def _apply(self, held: Held, look: Look, entry: Pass) -> bool:
         row = held.row
-        claim = Claim(held.token, look.fingerprint, row.receipt, alone=entry.alone, staged=entry.leave)
+        # Who left when its object was read still waits for its commit, and may die of the next one that is read alone.
+        # Once is bad luck; before its attempts run out it stays alone until it has settled.
+        stays = entry.alone and row.attempts > self._policy.max_attempts // 2
+        staged = _nothing if stays else entry.leave
+        claim = Claim(held.token, look.fingerprint, row.receipt, alone=entry.alone, staged=staged)
         try:
             receipt = await self.handler.apply(look.unit, look.objects, claim)
         except (ClaimLost, asyncio.CancelledError):
@@ -517,6 +521,10 @@ class Worker:
             **({} if settlement.receipt is None else dict(settlement.receipt.counts)),
         )
         self._on_settled(settled)
+
+
+def _nothing() -> None:
+    """Do not leave yet."""
 
 
 def _exhausted(attempts: int) -> HandlerError:

@@ -124,9 +124,13 @@ class MemoryStore:
 
     async def aclose(self) -> None: ...
 
-    def _object(self, bucket: str, key: str) -> StoredObject | None:
+    def version(self, bucket: str, key: str, text: str) -> MemoryObject:
+        """Return an object as it is or was, or will never be: only reading it tells."""
+        return MemoryObject(self, bucket, key, text, self._modified.get((bucket, key), 0))
+
+    def _object(self, bucket: str, key: str) -> MemoryObject | None:
         text = self.texts.get((bucket, key))
-        return None if text is None else MemoryObject(self, bucket, key, text, self._modified[bucket, key])
+        return None if text is None else self.version(bucket, key, text)
 
 
 def store_is_down() -> Callable[[str], Coroutine[Any, Any, None]]:

@@ -62,7 +62,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._soon: list[asyncio.Handle] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._number = 0
+        self.tasks: list[asyncio.Task[Any]] = []
+        """All there ever were: those of dead processes must not be collected, which would run their cleanup."""
+        self.set_task_factory(self._new_task)
         self.set_exception_handler(lambda _loop, context: self.faults.append(repr(context)))
+
+    def _new_task(self, _loop: asyncio.AbstractEventLoop, work: Any, context: Context | None = None) -> Any:
+        task = asyncio.Task(work, loop=self, context=context)
+        self.tasks.append(task)
+        return task
+
+    def _write_to_self(self) -> None:
+        """There are no threads to wake up."""
 
     def time(self) -> float:
         return self._now
@@ -91,6 +102,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
+    def shuffle(self, chance: random.Random) -> None:
+        """Let a seed decide the order of ready callbacks from now on."""
+        self._chance = chance
+
     def start(self, process: Process, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
         """Run a coroutine as part of a process."""
         context = copy_context()
@@ -98,7 +113,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.create_task(work, name=name, context=context)
 
     def resume(self, process: Process) -> None:
-        """Let a stopped process run again."""
+        """Let a stopped process run again; a dead one stays dead."""
         process.stopped = False
         self._soon += process.parked
         process.parked = []
@@ -115,12 +130,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if handle.cancelled():
             return
         process = handle._context.get(PROCESS)  # type: ignore[attr-defined]  # typeshed leaves it out
-        if process is not None:
-            if process.dead:
-                return
-            if process.stopped:
-                process.parked.append(handle)
-                return
+        if process is not None and (process.dead or process.stopped):
+            process.parked.append(handle)
+            return
         self.steps += 1
         if self.steps > MOST_STEPS:
             raise Stuck(f"no end after {MOST_STEPS} steps and {self._now:.0f} virtual seconds")

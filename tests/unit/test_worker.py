@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from consumer.broker_port import BrokerUnavailable
@@ -593,7 +594,7 @@ async def test_r3_claim_that_was_taken_over_writes_nothing() -> None:
         made.store.put(BUCKET, "x", "a")
         await made.hint("x")
         await pause.reached.wait()
-        await made.change("x", lease_token="other", lease_until=made.clock() + 10**9)  # noqa: S106  # a claim's token
+        await made.change("x", lease_token="other", lease_until=made.clock() + 10**9)
         pause.release.set()
         settled = await made.until(1)
         row = await made.row("x")
@@ -609,7 +610,7 @@ async def test_claim_lost_before_begin_never_reaches_the_handler() -> None:
         made.store.put(BUCKET, "x", "a")
 
         async def steal(_operation: str) -> None:
-            await made.change("x", lease_token="other")  # noqa: S106  # a claim's token
+            await made.change("x", lease_token="other")
 
         made.store.at = steal
         await made.hint("x")
@@ -662,12 +663,12 @@ async def test_heartbeat_cancels_the_work_of_a_lost_claim() -> None:
         made.store.put(BUCKET, "x", "a")
         await made.hint("x")
         await pause.reached.wait()
-        await made.change("x", lease_token="other")  # noqa: S106  # a claim's token
+        await made.change("x", lease_token="other")
         await cancelled.wait()
         await asyncio.sleep(1)
 
         assert made.worker.in_flight == 0
-        assert (await made.row("x")).lease_token == "other"  # noqa: S105  # a claim's token
+        assert (await made.row("x")).lease_token == "other"  # noqa: S105
         assert made.handler.sink == {}
 
 
@@ -728,6 +729,31 @@ async def test_unit_whose_holder_died_is_read_alone() -> None:
             lone.release.set()
             await made.until(3)
         assert set(made.handler.sink) == {"x", "y", "z"}
+
+
+@virtual
+@pytest.mark.parametrize(("deaths", "alone"), [(1, False), (2, True)])
+async def test_unit_whose_holders_keep_dying_stays_alone_until_it_has_settled(deaths: int, alone: bool) -> None:
+    committing = Pause()
+
+    async def commit(claim: Claim) -> None:
+        claim.staged()
+        await committing(claim)
+
+    async with rig(handler=FakeHandler(script=[commit]), delays=(1.0, 1.0, 1.0)) as made:
+        made.store.put(BUCKET, "x", "a")
+        made.store.put(BUCKET, "y", "a")
+        for _ in range(deaths):
+            await die(made, "x")
+        async with made.running():
+            await made.hint("x")
+            await committing.reached.wait()
+            await made.hint("y")
+            await asyncio.sleep(1)
+            assert len(made.handler.claims) == (1 if alone else 2)
+
+            committing.release.set()
+            await made.until(2)
 
 
 @virtual
