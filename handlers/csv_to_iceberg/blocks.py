@@ -40,6 +40,7 @@ class Blocks(io.RawIOBase):
         self._max_record_bytes = options.max_record_bytes
         self._at_line_start = True
         self._ended = False
+        self._reading = threading.Lock()
 
     def readable(self) -> bool:
         """Say yes, as Arrow asks."""
@@ -47,8 +48,15 @@ class Blocks(io.RawIOBase):
 
     def read(self, _: int = -1) -> bytes:
         """Return the next block; the size asked for does not matter."""
-        if self._ended:
-            return b""
+        with self._reading:
+            return b"" if self._ended else self._read()
+
+    def stop(self) -> None:
+        """Give no more blocks; wait for the one being read. Arrow reads ahead in a thread that nobody else can stop."""
+        with self._reading:
+            self._ended = True
+
+    def _read(self) -> bytes:
         block = self._next()
         if not block:
             self._ended = True
@@ -91,8 +99,9 @@ class Tokeniser:
         self.ragged: list[Ragged] = []
         """The first `MAX_REJECTS`."""
         self._ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
+        self._blocks = blocks
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(blocks, layout), name="tokeniser", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(layout,), name="tokeniser", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -112,15 +121,16 @@ class Tokeniser:
     def close(self) -> None:
         """Stop, and wait until the thread has let go of its input."""
         self._stop.set()
+        self._blocks.stop()
         while self._thread.is_alive():
             try:
                 self._ready.get(timeout=0.05)
             except queue.Empty:
                 continue
 
-    def _run(self, blocks: Blocks, layout: Layout) -> None:
+    def _run(self, layout: Layout) -> None:
         try:
-            reader = open_tokeniser(cast("BinaryIO", blocks), layout, self._reject)
+            reader = open_tokeniser(cast("BinaryIO", self._blocks), layout, self._reject)
             for batch in reader:
                 if self._stop.is_set():
                     return

@@ -32,7 +32,9 @@ class Memory:
         """Return what is known about files that begin like this one."""
         for length in self._lengths:
             head = data[:length]
-            if layout := self._layouts.get(head):
+            # A line end that was cut in two would count as two lines.
+            cut_line_end = head.endswith(b"\r") and data.startswith(b"\n", length)
+            if (layout := self._layouts.get(head)) and not cut_line_end:
                 return Remembered(head, layout)
         return None
 

@@ -116,6 +116,28 @@ def test_closing_early_ends_the_thread() -> None:
     assert "tokeniser" not in {thread.name for thread in threading.enumerate()}
 
 
+class Watched(io.BytesIO):
+    """Counts the reads after `let_go`."""
+
+    let_go = False
+    late_reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.late_reads += self.let_go
+        return super().read(size)
+
+
+def test_nothing_is_read_after_closing() -> None:
+    streams = [Watched(HEAD + ROWS) for _ in range(20)]
+
+    for raw in streams:
+        with StreamedCsv(raw, Source("k", "e"), {}, Memory(), Options()) as rows:
+            next(iter(rows))
+        raw.let_go = True
+
+    assert [raw.late_reads for raw in streams] == [0] * 20
+
+
 def test_schema_is_known_before_the_first_batch() -> None:
     with StreamedCsv(io.BytesIO(HEAD + b"1,a\n"), Source("k", "e"), {}, Memory(), Options()) as rows:
         assert rows.schema.names == ["id", "name", "_rescued"]
