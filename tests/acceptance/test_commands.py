@@ -1,0 +1,400 @@
+"""The commands as real processes: exit codes, and what people and machines read."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import PATIENCE, Home, Service, wait_for
+
+GOOD = "id,name\n1,anna\n2,bert\n"
+Serve = Callable[..., Service]
+
+
+@pytest.fixture
+def quick(home: Home) -> Home:
+    home.configure("max_commit_latency = 0.1\nwaker_seconds = 0.2\nlease_seconds = 2\nheartbeat_seconds = 0.5\n")
+    return home
+
+
+# run
+
+
+def test_dropped_file_is_queryable_while_the_service_runs(quick: Home, serve: Serve) -> None:
+    service = serve()
+    service.until("run.started")
+
+    quick.drop("customers/q1.csv", GOOD)
+    service.until("delivery.settled", unit="customers/q1.csv", outcome="done")
+
+    assert quick.query("select id, name from lakehouse.customers order by id") == [
+        {"id": 1, "name": "anna"},
+        {"id": 2, "name": "bert"},
+    ]
+    assert service.end() == 0
+    assert [line["event"] for line in service.lines()][-1] == "run.ended"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_says_what_happens_and_ends_with_0(number: signal.Signals, serve: Serve) -> None:
+    service = serve()
+    service.until("run.started")
+
+    assert service.end(number) == 0
+
+    draining = service.until("run.draining", signal=number.name)
+    assert "a second signal" in draining["next_step"]
+
+
+def test_second_signal_puts_back_at_once_and_costs_no_attempt(home: Home, serve: Serve) -> None:
+    home.configure("max_commit_latency = 30\ndrain_seconds = 60\n")
+    service = serve()
+    service.until("run.started")
+    for number in range(2):  # the second waits for the window that the first one opened
+        home.drop(f"t/{number}.csv", GOOD)
+        service.until("delivery.settled", unit=f"t/{number}.csv") if number == 0 else None
+    wait_for(lambda: home.in_ledger("select 1 from units where unit = 't/1.csv' and open and lease_token is not null"))
+    began = time.monotonic()
+    service.process.send_signal(signal.SIGTERM)
+    service.until("run.draining")
+
+    assert service.end() == 0
+
+    assert time.monotonic() - began < 20
+    service_lines = service.lines()
+    assert [line for line in service_lines if line["event"] == "run.stopping_now"]
+    ((status, attempts, token, due),) = home.in_ledger(
+        "select status, attempts, lease_token, wake_at is not null from units where unit = 't/1.csv'"
+    )
+    assert (status, attempts, token, due) == ("pending", 0, None, 1)
+
+
+def test_service_shows_a_person_where_to_drop_files_and_what_became_of_them(quick: Home) -> None:
+    screen, stdout = pty.openpty()
+    words = [sys.executable, "-m", "consumer", "run", "--home", str(quick.path)]
+    environment = {**os.environ, "COLUMNS": "300", "TERM": "dumb"}
+    process = subprocess.Popen(words, stdout=stdout, stderr=stdout, stdin=subprocess.DEVNULL, env=environment)
+    os.close(stdout)
+    seen = ""
+    try:
+        while "Ctrl-C" not in seen:
+            seen += os.read(screen, 65536).decode()
+        quick.drop("customers/q1.csv", GOOD + "3\n")
+        while "rejected" not in seen:
+            seen += os.read(screen, 65536).decode()
+    finally:
+        process.terminate()
+        with suppress(OSError):
+            while chunk := os.read(screen, 65536).decode():
+                seen += chunk
+        os.close(screen)
+
+    assert process.wait(PATIENCE) == 0
+    assert f"{quick.bucket}/customers/q1.csv" in seen
+    assert "lakedrop query 'from lakehouse.customers limit 5'" in seen
+    assert "customers/q1.csv → lakehouse.customers  2 rows  1 rejected" in seen
+    assert "run.draining" in seen
+    assert '"event"' not in seen
+
+
+# run --once
+
+
+def test_once_makes_a_home_and_ends(home: Home) -> None:
+    done = home.lakedrop("run", "--once")
+
+    assert done.returncode == 0, done.stderr
+    assert home.bucket.is_dir()
+
+
+def test_once_works_until_nothing_is_left(quick: Home) -> None:
+    for number in range(5):
+        quick.drop(f"t{number}/a.csv", GOOD)
+
+    done = quick.lakedrop("run", "--once")
+
+    assert done.returncode == 0, done.stderr
+    assert quick.in_ledger("select count(*) from units where status = 'done' and wake_at is null") == [(5,)]
+    assert quick.query("select count(*) as n from lakehouse._ingest_registry") == [{"n": 5}]
+
+
+def test_once_names_failed_units_and_ends_with_1_every_time(quick: Home) -> None:
+    quick.drop("t/good.csv", GOOD)
+    quick.drop("t/bad.csv", "")
+
+    for _ in range(2):
+        done = quick.lakedrop("run", "--once")
+
+        assert done.returncode == 1
+        assert "failed: csv-uploads/t/bad.csv: " in done.stderr
+        assert "good.csv: " not in done.stderr.partition("failed: ")[2]
+
+
+def test_once_ignores_failures_that_no_route_takes_any_more(quick: Home) -> None:
+    quick.drop("t/bad.csv", "")
+    assert quick.lakedrop("run", "--once").returncode == 1
+    quick.configure('[[routes]]\nname = "csv"\nbucket = "csv-uploads"\nprefix = "other/"\n')
+
+    assert quick.lakedrop("run", "--once").returncode == 0
+
+
+def test_once_waits_for_units_that_a_dead_process_held(quick: Home) -> None:
+    quick.drop("t/a.csv", GOOD)
+    assert quick.lakedrop("run", "--once").returncode == 0
+    until = round(time.time() * 1000) + 3000
+    quick.in_ledger("update units set lease_token = 'dead', lease_until = ?, open = 1", until)
+
+    done = quick.lakedrop("run", "--once", "--wait", "0")
+
+    assert done.returncode == 0, done.stderr
+    assert time.time() * 1000 > until
+    assert quick.in_ledger("select lease_token, wake_at, status from units") == [(None, None, "done")]
+
+
+def test_once_works_retries_that_are_due_soon(quick: Home) -> None:
+    quick.drop("t/a.csv", GOOD)
+    assert quick.lakedrop("run", "--once").returncode == 0
+    due = round(time.time() * 1000) + 4000
+    quick.in_ledger("update units set status = 'retrying', wake_at = ?, attempts = 1, open = 1", due)
+
+    done = quick.lakedrop("run", "--once", "--wait", "30")
+
+    assert done.returncode == 0, done.stderr
+    assert time.time() * 1000 > due
+    assert quick.in_ledger("select status, wake_at from units") == [("done", None)]
+
+
+def test_once_lists_retries_that_are_due_later_and_ends_with_75(quick: Home) -> None:
+    quick.drop("t/a.csv", GOOD)
+    assert quick.lakedrop("run", "--once").returncode == 0
+    due = round(time.time() * 1000) + 3_600_000
+    quick.in_ledger("update units set status = 'retrying', wake_at = ?, open = 1, error = 'catalog away'", due)
+
+    done = quick.lakedrop("run", "--once", "--wait", "1")
+
+    assert done.returncode == 75
+    assert "csv-uploads/t/a.csv: catalog away" in done.stderr
+    assert "1 unit due later than --wait" in done.stderr
+
+
+# sweep, replay, ledger
+
+
+def test_sweep_works_off_what_it_finds(quick: Home) -> None:
+    quick.drop("t/a.csv", GOOD)
+    assert quick.lakedrop("run", "--once").returncode == 0
+    quick.drop("t/b.csv", GOOD)
+
+    report = quick.json("sweep", "--json")
+
+    assert (report["listed"], report["matched"], report["new"], report["worked"]["done"]) == (2, 1, 1, 1)
+    assert quick.json("sweep", "--json")["agrees"]
+
+
+def test_braked_sweep_ends_with_1_and_names_the_way_on(home: Home) -> None:
+    home.configure(
+        'max_vanish_units = 1\nmax_vanish_share = 0\n[[routes]]\nname = "csv"\nbucket = "csv-uploads"\n'
+        'options = { on_delete = "remove" }\n'
+    )
+    for number in range(3):
+        home.drop(f"t/{number}.csv", GOOD)
+    assert home.lakedrop("sweep").returncode == 0
+    for number in range(3):
+        (home.bucket / f"t/{number}.csv").unlink()
+
+    braked = home.lakedrop("sweep")
+    kept = home.query("select count(*) as n from lakehouse.t")
+    accepted = home.lakedrop("sweep", "--accept-vanished")
+
+    assert (braked.returncode, kept) == (1, [{"n": 6}])
+    assert "3 deletions withheld" in braked.stdout
+    assert f"lakedrop sweep --accept-vanished --home {home.path}" in braked.stdout
+    assert (accepted.returncode, home.query("select count(*) as n from lakehouse.t")) == (0, [{"n": 0}])
+
+
+def test_replay_only_tells_until_it_is_told_to(quick: Home) -> None:
+    quick.drop("t/good.csv", GOOD)
+    quick.drop("t/bad.csv", "")
+    quick.lakedrop("run", "--once")
+    before = quick.in_ledger("select unit, updated_at from units order by unit")
+
+    told = quick.lakedrop("replay", "--status", "failed")
+
+    assert told.returncode == 0
+    assert "1 unit chosen" in told.stdout
+    assert "again   csv-uploads/t/bad.csv" in told.stdout
+    assert "good.csv" not in told.stdout
+    assert quick.in_ledger("select unit, updated_at from units order by unit") == before
+
+    done = quick.lakedrop("replay", "--status", "failed", "--yes")
+
+    assert (done.returncode, "1 failed" in done.stdout) == (1, True)
+    assert quick.in_ledger("select count(*) from history where unit = 't/bad.csv'") == [(2,)]
+
+
+def test_forced_replay_does_a_current_unit_again(quick: Home) -> None:
+    quick.drop("t/good.csv", GOOD)
+    quick.lakedrop("run", "--once")
+
+    left = quick.lakedrop("replay", "--prefix", "t/", "--yes")
+    done = quick.lakedrop("replay", "--prefix", "t/", "--force", "--yes")
+
+    assert "Nothing had to be done." in left.stdout
+    assert (done.returncode, "1 done" in done.stdout) == (0, True)
+    assert quick.query("select count(*) as n from lakehouse.t") == [{"n": 2}]
+
+
+def test_rebuilt_ledger_needs_no_ingest(quick: Home) -> None:
+    quick.drop("t/good.csv", GOOD)
+    quick.drop("u/bad.csv", "")
+    quick.lakedrop("run", "--once")
+    for file in quick.path.glob("ledger.db*"):
+        file.unlink()
+
+    rebuilt = quick.lakedrop("ledger", "rebuild")
+    report = quick.json("sweep", "--json")
+
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "lakehouse.t  1 unit" in rebuilt.stdout
+    assert "A sweep would find nothing to do" in rebuilt.stdout
+    assert (report["matched"], sum(report["worked"].values())) == (2, 0)
+
+
+# status, why, query, try
+
+
+def test_status_and_why_speak_to_people_and_machines(quick: Home) -> None:
+    quick.drop("t/good.csv", GOOD)
+    quick.drop("t/bad.csv", "")
+    quick.lakedrop("run", "--once")
+
+    status = quick.json("status", "--json")
+    why = quick.json("why", "csv-uploads/t/bad.csv", "--json")
+
+    assert status["groups"][0]["states"]["done"] == status["failed"] == 1
+    assert (why["state"], why["error_class"]) == ("failed", "EmptyFile")
+    assert "EmptyFile" in quick.lakedrop("status").stdout
+    assert "lakehouse.t holds exactly this version." in quick.lakedrop("why", "t/good.csv").stdout
+    assert quick.lakedrop("why", "t/nothing.csv").returncode == 1
+
+
+def test_query_answers_as_table_csv_and_json(quick: Home) -> None:
+    quick.drop("t/a.csv", "id,name,day\n1,anna,2024-01-05\n2,,2024-01-06\n")
+    quick.lakedrop("run", "--once")
+    sql = "select id, name, day from lakehouse.t order by id"
+
+    assert quick.lakedrop("query", sql, "--format", "csv").stdout == "id,name,day\n1,anna,2024-01-05\n2,,2024-01-06\n"
+    assert quick.query(sql)[1] == {"id": 2, "name": None, "day": "2024-01-06"}
+    assert [line.split() for line in quick.lakedrop("query", sql).stdout.splitlines()] == [
+        ["id", "name", "day"],
+        ["1", "anna", "2024-01-05"],
+        ["2", "NULL", "2024-01-06"],
+        ["(2", "rows)"],
+    ]
+
+
+def test_query_of_a_table_there_is_not_names_those_there_are(quick: Home) -> None:
+    quick.drop("t/a.csv", GOOD)
+    quick.lakedrop("run", "--once")
+
+    done = quick.lakedrop("query", "from lakehouse.nope")
+
+    assert done.returncode == 64
+    assert "lakehouse.t" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_reader_of_a_query_may_stop_early(quick: Home) -> None:
+    quick.lakedrop("run", "--once")
+    command = [sys.executable, "-m", "consumer", "query", "from range(1000000)", "--format", "csv"]
+    with subprocess.Popen(
+        [*command, "--home", str(quick.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "range\n"
+        process.stdout.close()
+        assert (process.wait(PATIENCE), process.stderr.read()) == (0, "")
+
+
+def test_try_needs_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("id;zip;when\n1;01234;2024-01-05\n2;9\n")
+    nowhere = Home(tmp_path / "none")
+
+    done = nowhere.lakedrop("try", "a.csv")
+    found = json.loads(nowhere.lakedrop("try", "a.csv", "--json").stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert "a leading zero" in done.stdout
+    assert "rejected record 2, line 3" in done.stdout
+    assert (found["records"], found["rows"], found["rejected"], found["delimiter"]) == (2, 1, 1, ";")
+    assert [column[:2] for column in found["columns"]] == [["id", "INTEGER"], ["zip", "VARCHAR"], ["when", "DATE"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_try_of_a_file_that_cannot_be_read_is_1_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+
+    done = Home(tmp_path / "none").lakedrop("try", "a.csv")
+
+    assert done.returncode == 1
+    assert "NotText" in done.stderr
+
+
+def test_try_takes_the_options_of_a_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("1,2.5\n2,3.5\n3,4.5\n")
+    nowhere = Home(tmp_path / "none")
+
+    assert nowhere.lakedrop("try", "a.csv").returncode == 1
+    generated = nowhere.lakedrop("try", "a.csv", "--option", "header=generate")
+    assert "column_1" in generated.stdout
+    wrong = nowhere.lakedrop("try", "a.csv", "--option", "header=invent")
+    assert wrong.returncode == 78
+    assert "options.header = 'invent'" in wrong.stderr
+
+
+# demo
+
+
+def test_demo_shows_everything_and_leaves_a_home_that_works(tmp_path: Path) -> None:
+    demo = Home(tmp_path / "demo")
+
+    done = demo.lakedrop("demo")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = done.stdout
+    for words in (
+        "cp1252, semicolon",
+        "utf-16-le, comma",
+        "gzip, utf-8, tab",
+        "zstd, utf-8, tab",
+        "header on line 4",
+        "2 rejected  2 rescued",
+        "order BIGINT",
+        "currency VARCHAR",
+        "noise/no-header.csv  failed: ",
+        "noise/photo.csv  failed: ",
+        "→ lakehouse.my_data",
+        "240 before, 200 now",
+        "1 new, 1 vanished",
+        "lakehouse.prices  removed with its rows",
+        "Try next",
+    ):
+        assert words in out
+    assert done.stderr == ""
+    assert demo.query("select count(*) as n from lakehouse.customers") == [{"n": 200 + 178 + 75}]
+    assert demo.lakedrop("run", "--once").returncode == 1  # the two files that cannot be read
+    assert demo.json("status", "--json")["failed"] == 2
