@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from consumer.app import App, open_app
+from consumer.cli import is_home
 from consumer.exits import CommandError
 from consumer.settings import CONFIG_FILE, Settings
 from consumer.terminal import command, shell, shown
@@ -63,6 +64,8 @@ def _home(settings: Settings) -> Check:
     home = settings.home
     if not home.is_dir():
         return Check(name="home", ok=False, message=f"{home} is not there", repair=command(settings, "run"))
+    if not is_home(home) and any(home.iterdir()):
+        return Check(name="home", ok=False, message=f"{home} holds other things: name another folder with --home")
     try:
         with tempfile.TemporaryFile(dir=home):
             pass

@@ -19,7 +19,7 @@ import click
 import structlog
 
 from consumer import __version__, exits, logs
-from consumer.settings import DEFAULT_HOME, ConfigurationError, Settings, load_settings
+from consumer.settings import CONFIG_FILE, DEFAULT_HOME, ConfigurationError, Settings, load_settings
 from consumer.terminal import command
 from handlers.contract import HandlerError
 
@@ -70,17 +70,22 @@ class Invocation:
 
     def existing(self, *, quiet: bool = True) -> Settings:
         """
-        Read the settings of a home that is there; a mistyped folder is not made.
+        Read the settings of a home that is there; nothing is made in a mistyped folder.
 
         Raises:
             ConfigurationError: One line per fault.
             CommandError: There is no such home.
         """
         settings = self.settings(quiet=quiet)
-        if not settings.home.is_dir():
+        if not is_home(settings.home):
             made_by = command(settings, "run")
             raise exits.CommandError(f"no home at {settings.home}: `{made_by}` makes one", exits.CONFIGURATION)
         return settings
+
+
+def is_home(folder: Path) -> bool:
+    """Tell whether a folder has ever been served, or is meant to be."""
+    return any((folder / name).exists() for name in (CONFIG_FILE, "buckets", "ledger.db"))
 
 
 def _set_home(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> None:

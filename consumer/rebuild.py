@@ -55,11 +55,12 @@ async def rebuild(
                 progress(found, new)
                 group = []
         group += [(key, None, failure) for key, failure in failures.items()]
-        found[NO_TARGET] += len(failures)
+        if failures:
+            found[NO_TARGET] += len(failures)
         for start in range(0, len(group), GROUP):
             new += await app.units.rebuild(group[start : start + GROUP])
             progress(found, new)
-    return {target: number for target, number in sorted(found.items()) if number}, new
+    return dict(sorted(found.items())), new
 
 
 async def _failures(name: str, handler: Handler) -> dict[UnitKey, Failure]:

@@ -139,6 +139,16 @@ def test_mistyped_home_is_78_and_not_made(words: str, tmp_path: Path, capsys: Ou
     assert not home.exists()
 
 
+@pytest.mark.parametrize("words", ["status", "sweep", "query 'x'"])
+def test_folder_of_other_things_is_no_home(words: str, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "thesis.txt").touch()
+
+    assert main([*words.split(), "--home", str(tmp_path)]) == exits.CONFIGURATION
+
+    assert f"no home at {tmp_path}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_damaged_ledger_is_69_and_says_how_to_repair_it(tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "ledger.db").write_text("no database, and long enough for one to look at its beginning")
 
@@ -220,6 +230,15 @@ def test_check_names_what_is_wrong_with_a_missing_home(tmp_path: Path, capsys: O
         in capsys.readouterr().out
     )
     assert not home.exists()
+
+
+def test_check_makes_nothing_in_a_folder_of_other_things(tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "thesis.txt").touch()
+
+    assert main(["check", "--home", str(tmp_path)]) == exits.UNAVAILABLE
+
+    assert f"{tmp_path} holds other things" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_check_is_json_on_request(tmp_path: Path, capsys: Output) -> None:
