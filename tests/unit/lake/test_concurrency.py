@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitStateUnknownException
 from pyiceberg.table import Table
-from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.table.update import RemoveSnapshotsUpdate, TableRequirement, TableUpdate
 from pyiceberg.types import StringType
 
 from handlers.contract import ClaimLost, OutcomeUnknown
@@ -99,6 +101,45 @@ async def test_an_unknown_outcome_is_committed_again(
     assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/a.csv", 1), ("t/b.csv", 0), ("t/c.csv", 2)]
     paths = [task.file.file_path for task in bench.loaded().scan().plan_files()]
     assert len(paths) == len(set(paths))
+
+
+async def test_rows_staged_alone_are_committed_again_after_an_unknown_outcome(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.put({"t/a.csv": {"n": [0]}})
+    table = bench.table()
+    loaded = table.load()
+    assert loaded is not None
+    alone = bench.entry("t/a.csv")
+    alone.own = table.stage(loaded, loaded.shape, [part("t/a.csv", {"n": [1, 1]})], 0)
+    lose_answers(monkeypatch, bench.lake.catalog, True)
+    await bench.submit([alone])
+
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/a.csv", 1)]
+
+
+async def test_staged_rows_that_vanished_after_an_unknown_outcome_are_staged_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.put({"t/a.csv": {"n": [0]}})
+    table = bench.table()
+    loaded = table.load()
+    assert loaded is not None
+    alone = bench.entry("t/b.csv")
+    alone.own = table.stage(loaded, loaded.shape, [part("t/b.csv", {"n": [1]})], 0)
+
+    def vanished(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(table, "again", vanished)
+    lose_answers(monkeypatch, bench.lake.catalog, True)
+    small = bench.entry("t/a.csv", {"n": [2]})
+    with pytest.raises(ShapeChanged, match="the staged file is gone"):
+        await bench.submit([small, alone], committer=bench.committer(table))
+    await small.outcome
+
+    # The first try had landed: b is in the table, and its claim knows that it must begin again.
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 2), ("t/b.csv", 1)]
 
 
 async def test_a_claim_lost_after_an_unknown_outcome_is_not_committed_again(
@@ -267,6 +308,41 @@ async def test_rows_that_somebody_partitioned_are_found_and_replaced(bench: Benc
     assert bench.rows("lakehouse.t", "n") == rows
     read = query(bench.lake, "select _source_file, n from t order by all")
     assert [tuple(row.values()) for row in read.to_pylist()] == rows
+
+
+async def test_files_of_somebody_else_without_field_ids_or_sources_are_looked_into(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.put({"t/a.csv": {"n": [1]}})
+    plain, foreign = tmp_path / "plain.parquet", tmp_path / "foreign.parquet"
+    sources = pa.array(["t/a.csv", "t/b.csv", "t/a.csv"])
+    pq.write_table(pa.table({"n": pa.array([1, 2, 3], pa.int32()), "_source_file": sources}), plain)
+    pq.write_table(pa.table({"n": pa.array([7], pa.int32())}), foreign)
+    bench.loaded().add_files([str(plain), str(foreign)])
+    await bench.put({"t/a.csv": {"n": [11]}})
+
+    found = bench.loaded().scan(selected_fields=("n", "_source_file")).to_arrow().sort_by("n").to_pylist()
+    assert [(row["n"], row["_source_file"]) for row in found] == [(2, "t/b.csv"), (7, None), (11, "t/a.csv")]
+
+
+async def test_snapshots_that_cannot_be_expired_do_not_fail_a_commit(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch, logs: list[dict[str, Any]]
+) -> None:
+    bench = new_bench(snapshots_kept=1, expire_every=3)
+    committer = bench.committer()
+    real = bench.lake.catalog.commit_table
+
+    def commit(table: Table, requirements: Any, updates: Any) -> Any:
+        if any(isinstance(update, RemoveSnapshotsUpdate) for update in updates):
+            raise OSError("disk full")
+        return real(table, requirements, updates)
+
+    monkeypatch.setattr(bench.lake.catalog, "commit_table", commit)
+    for number in range(4):
+        await bench.put({"t/a.csv": {"n": [number]}}, committer=committer)
+
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 3)]
+    assert [entry["event"] for entry in logs].count("snapshots.not_expired") == 1
 
 
 async def test_rows_of_somebody_else_are_left_alone(bench: Bench) -> None:

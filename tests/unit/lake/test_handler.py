@@ -7,6 +7,7 @@ import gzip
 import io
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +27,7 @@ from handlers.contract import (
     StoredObject,
     Unit,
 )
-from handlers.csv_to_iceberg import streaming
+from handlers.csv_to_iceberg import content, streaming
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
 from handlers.csv_to_iceberg.lake import LakeSettings
 from handlers.csv_to_iceberg.options import Options
@@ -247,6 +248,31 @@ async def test_verify_notices_rows_that_were_tampered_with(service: Service) -> 
     assert not verdict.ok
     assert verdict.found == {"rows": 1}
     assert verdict.message == "table lakehouse.t shows 1 rows, not 2"
+
+
+async def test_verify_notices_a_table_that_is_gone_and_rows_of_another_version(service: Service) -> None:
+    receipt = await service.put("t/a.csv", b"id,name\n1,x\n2,y\n")
+    unit = service.unit("t/a.csv")
+    verdict = await service.handler.verify(unit, replace(receipt, fingerprint="e0"))
+    assert not verdict.ok
+    assert verdict.message == "table lakehouse.t shows rows of other versions: {'e1': 2}"
+    service.handler._lake.catalog.drop_table("lakehouse.t")
+    verdict = await service.handler.verify(unit, receipt)
+    assert not verdict.ok
+    assert verdict.message == "there is no table lakehouse.t"
+
+
+async def test_a_small_file_that_unpacks_to_too_much_is_streamed(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "MAX_UNPACKED", 100_000)
+    packed = gzip.compress(b"id\n" + b"1234567\n" * 50_000)
+    assert len(packed) < 2000
+    for alone in (False, True):
+        receipt = await service.put("t/a.csv.gz", packed, alone=alone)
+        assert receipt.counts["rows"] == 50_000
+
+    assert service.sql("select count(*) from t") == [(50_000,)]
 
 
 async def test_inventory_tells_what_tables_hold_and_what_failed(service: Service) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from pyiceberg.table import Table
-from pyiceberg.types import LongType, StringType
+from pyiceberg.types import ListType, LongType, StringType
 
 from handlers.csv_to_iceberg import query as query_module
 from handlers.csv_to_iceberg.query import QueryError, query
@@ -100,6 +100,24 @@ async def test_only_tables_named_are_planned(bench: Bench, monkeypatch: pytest.M
     query(bench.lake, "select * from lakehouse.t")
 
     assert planned == ["lakehouse.t"]
+
+
+async def test_faults_of_a_statement_are_told(bench: Bench) -> None:
+    await filled(bench)
+    for sql in ("selec 1", "select missing from lakehouse.t"):
+        with pytest.raises(QueryError, match=r"syntax error|missing"):
+            query(bench.lake, sql)
+
+
+async def test_nested_columns_of_somebody_else_can_be_read(bench: Bench) -> None:
+    await filled(bench)
+    with bench.loaded().update_schema() as update:
+        update.add_column("tags", ListType(1, StringType()))
+
+    assert query(bench.lake, "select n, tags from lakehouse.t order by n").to_pylist() == [
+        {"n": 3, "tags": None},
+        {"n": 7, "tags": None},
+    ]
 
 
 @pytest.mark.parametrize(
