@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 import click
@@ -94,17 +94,19 @@ def run(invocation: Invocation, once: bool, wait: float) -> int:
     return asyncio.run(_once(settings, wait) if once else _serve(settings, readable=readable))
 
 
-def _lines(settings: Settings) -> tuple[LiveLines | None, Callable[[Settled], None]]:
-    if not sys.stdout.isatty():
-        return None, lambda _settled: None
-    lines = LiveLines(console(), settings)
-    return lines, lines.settled
+def _live(settings: Settings) -> LiveLines | None:
+    """Return what shows units to a person, if one is there."""
+    return LiveLines(console(), settings) if sys.stdout.isatty() else None
+
+
+def _ignore(_settled: Settled) -> None:
+    """Log lines tell of every unit already."""
 
 
 async def _serve(settings: Settings, *, readable: bool) -> int:
     signals = Signals(settings)
-    lines, on_settled = _lines(settings)
-    async with open_app(settings, on_settled=on_settled) as app:
+    live = _live(settings)
+    async with open_app(settings, on_settled=live.settled if live else _ignore) as app:
         try:
             app.start_workers()
             await app.start_service()
@@ -116,8 +118,8 @@ async def _serve(settings: Settings, *, readable: bool) -> int:
             await app.until(signals.stop)
         finally:
             await app.stop(settings.drain_seconds, hurry=signals.hurry)
-            if lines is not None:
-                lines.flush()
+            if live is not None:
+                live.flush()
     log.info("run.ended", home=str(settings.home))
     return exits.OK
 
@@ -140,27 +142,28 @@ def _welcome(app: App) -> None:
 
 async def _once(settings: Settings, wait: float) -> int:
     signals = Signals(settings)
-    lines, on_settled = _lines(settings)
-    async with open_app(settings, on_settled=on_settled) as app:
+    live = _live(settings)
+    async with open_app(settings, on_settled=live.settled if live else _ignore) as app:
         try:
             app.start_workers()
-            work = asyncio.create_task(_work_off(app, wait), name="once")
+            work = asyncio.create_task(_work_off(app, wait, live), name="once")
             stopped = asyncio.create_task(signals.stop.wait())
             await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             if not work.done():
                 work.cancel()
                 return exits.TEMPORARY
-            return await _verdict(app, await work)
+            later = await work
+            if live is not None:
+                live.flush()
+            return await _verdict(app, later)
         finally:
             await app.stop(settings.drain_seconds, hurry=signals.hurry)
-            if lines is not None:
-                lines.flush()
 
 
-async def _work_off(app: App, wait: float) -> list[Row]:
+async def _work_off(app: App, wait: float, live: LiveLines | None) -> list[Row]:
     """Sweep, then work until no row is held or unsettled; return those that are due later than `wait` seconds."""
-    with progress() as bar:
+    with progress(live.console if live else None) as bar:
         task = bar.add_task("comparing buckets and ledger", total=None)
         await app.sweeper.sweep(progress=lambda report: bar.update(task, description=_comparing(report)))
         bar.update(task, description="working")

@@ -18,7 +18,7 @@ from consumer.worker import Settled
 from handlers.contract import ABSENT
 
 LINES_A_SECOND: Final = 20
-"""More than anybody reads; what goes beyond is summed up."""
+"""Of successes, and of other outcomes; more than anybody reads. What goes beyond is summed up."""
 
 QUIET: Final = frozenset({Step.UNCHANGED.value, Step.STILL_FAILED.value, Step.NOT_YET.value, Step.SUSPECT.value})
 """Steps that found everything as it was."""
@@ -28,9 +28,9 @@ class LiveLines:
     """Prints settled units to a console; of a burst the first lines, then its sum."""
 
     def __init__(self, console: Console, settings: Settings) -> None:
-        self._console = console
+        self.console = console
         self._settings = settings
-        self._printed = 0
+        self._printed = Counter[bool]()
         self._more: Counter[tuple[str, str]] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -40,12 +40,13 @@ class LiveLines:
             return
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
-        if self._printed < LINES_A_SECOND:
-            self._printed += 1
-            self._console.print(line(settled), no_wrap=True, overflow="ellipsis")
-            if settled.status is Status.FAILED and self._printed == 1:
+        good = settled.receipt is not None
+        if self._printed[good] < LINES_A_SECOND:
+            self._printed[good] += 1
+            self.console.print(line(settled), no_wrap=True, overflow="ellipsis")
+            if settled.status is Status.FAILED and self._printed[good] == 1:
                 place = f"{settled.key.bucket}/{settled.key.unit}"
-                self._console.print(Text(f"  {command(self._settings, 'why', place)}", "dim"))
+                self.console.print(Text(f"  {command(self._settings, 'why', place)}", "dim"), soft_wrap=True)
         else:
             target = settled.receipt.target if settled.receipt is not None else settled.key.bucket
             self._more[target, settled.status.value] += 1
@@ -55,8 +56,9 @@ class LiveLines:
         if self._timer is not None:
             self._timer.cancel()
         for (target, status), number in sorted(self._more.items()):
-            self._console.print(Text.assemble(("  … and ", "dim"), f"{number:,} more {status}", (f"  {target}", "dim")))
-        self._printed, self._timer = 0, None
+            self.console.print(Text.assemble(("  … and ", "dim"), f"{number:,} more {status}", (f"  {target}", "dim")))
+        self._timer = None
+        self._printed.clear()
         self._more.clear()
 
 

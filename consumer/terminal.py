@@ -28,9 +28,14 @@ def console(*, error: bool = False) -> Console:
     return Console(file=stream, markup=False, highlight=False, emoji=False, width=None if wide else PIPED_WIDTH)
 
 
-def progress() -> Progress:
-    """Return a progress display that exists on a terminal only, and leaves nothing behind."""
-    on = console(error=True)
+def progress(on: Console | None = None) -> Progress:
+    """
+    Return a progress display that exists on a terminal only, and leaves nothing behind.
+
+    Args:
+        on: The console that lines are printed to meanwhile; they would run into the display of another one.
+    """
+    on = on or console(error=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     return Progress(*columns, console=on, transient=True, disable=not on.is_terminal)
 
