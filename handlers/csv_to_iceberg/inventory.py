@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import duckdb
+from pyiceberg.table import Table
 
 from handlers.contract import Failure, Receipt
 from handlers.csv_to_iceberg.commit_port import Shown
@@ -15,6 +16,7 @@ from handlers.csv_to_iceberg.lake import Lake
 from handlers.csv_to_iceberg.reader import literal, readable
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_shown
 from handlers.csv_to_iceberg.registry import Registry
+from handlers.csv_to_iceberg.shape import SOURCE_ETAG, SOURCE_FILE, Shape
 
 PAGE_ROWS = 10_000
 
@@ -78,7 +80,7 @@ class NamespaceInventory:
         selects = ["SELECT NULL::VARCHAR, NULL::VARCHAR, NULL::VARCHAR, NULL::VARCHAR, NULL::BIGINT WHERE false"]
         for number, own in enumerate(tables):
             table = lake.load(own.name)
-            if table is not None:
+            if table is not None and _has_sources(table):
                 rows = readable(self._connection, table, f"table_{number}").sql
                 selects.append(
                     f"SELECT {literal(own.bucket)}, _source_file, {literal(own.name)}, _source_etag, count(*)"  # noqa: S608  # literals
@@ -101,6 +103,11 @@ class NamespaceInventory:
         result = self._connection.execute(sql)
         while rows := result.fetchmany(PAGE_ROWS):
             yield [item(row) for row in rows]
+
+
+def _has_sources(table: Table) -> bool:
+    """Tell whether a table has our columns; one that was handed over gets them with our first rows."""
+    return {SOURCE_FILE, SOURCE_ETAG} <= Shape.of(table.metadata).fields.keys()
 
 
 def _held(row: tuple[str, str, str, list[str | None], list[int]]) -> Item:

@@ -160,7 +160,7 @@ class Lake:
             return None
         owner = owner_bucket(table)
         if owner is None:
-            raise ForeignTable(name)
+            raise ForeignTable(name, bucket=bucket)
         if owner != bucket:
             raise ForeignTable(name, owner=owner, bucket=bucket)
         return self.without_retries(name, table)

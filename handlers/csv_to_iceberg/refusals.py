@@ -17,8 +17,8 @@ class ForeignTable(PermanentError):
 
     def __init__(self, table: str, *, owner: str | None = None, bucket: str | None = None) -> None:
         super().__init__(
-            f"table {table} was not made by lakedrop and is left alone; rename the folder, or hand the table over with"
-            f" `lakedrop adopt {table}`"
+            f"table {table} was not made by lakedrop and is left alone; rename the folder, or hand the table over by"
+            f" setting its property lakedrop.route to {bucket or '<bucket>'}/<prefix>"
             if owner is None
             else f"table {table} belongs to bucket {owner}, not {bucket}; give the route another `namespace`"
         )

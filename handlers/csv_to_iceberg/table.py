@@ -18,6 +18,7 @@ from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan, Shown
 from handlers.csv_to_iceberg.lake import ROUTE, Lake, LakeSettings
 from handlers.csv_to_iceberg.live import LiveFiles
 from handlers.csv_to_iceberg.parquet import data_file, renamed, write_deletes, write_table
+from handlers.csv_to_iceberg.positions import Removal
 from handlers.csv_to_iceberg.reader import fetch, readable
 from handlers.csv_to_iceberg.refusals import UnsupportedTable
 from handlers.csv_to_iceberg.results import Part
@@ -149,7 +150,9 @@ class IcebergTable:
         """
         table, io = loaded.table, loaded.table.io
         live = LiveFiles.of(table, self._lake.manifests)
-        removal = self._lake.rows.removal(live, plan.clear, loaded.shape.fields[SOURCE_FILE].field_id, io)
+        source = loaded.shape.fields.get(SOURCE_FILE)
+        # A table that was handed over to us has no such column before our first rows, and none of them in it.
+        removal = Removal() if source is None else self._lake.rows.removal(live, plan.clear, source.field_id, io)
         gone = list(removal.deletes)
         added = []
         for staged, lost in plan.add:
@@ -183,6 +186,9 @@ class IcebergTable:
 
     def shown(self, loaded: Loaded, keys: Collection[str]) -> dict[str, Shown]:
         """Count what the table shows of some keys: rows, and the versions they are from."""
+        shown: dict[str, Shown] = {key: Shown({}) for key in keys}
+        if not {SOURCE_FILE, SOURCE_ETAG} <= loaded.shape.fields.keys():
+            return shown
         with duckdb.connect() as connection:
             rows = fetch(
                 connection,
@@ -191,7 +197,6 @@ class IcebergTable:
                 f" WHERE {SOURCE_FILE} IN (SELECT unnest(?)) GROUP BY ALL",
                 [list(keys)],
             )
-        shown = {key: Shown({}) for key in keys}
         for key, etag, count in rows:
             shown[key].rows[etag] = count
         return shown

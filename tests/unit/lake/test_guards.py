@@ -16,12 +16,30 @@ async def test_a_table_somebody_else_made_is_refused_and_left_alone(bench: Bench
     table = bench.lake.catalog.create_table("lakehouse.t", pa.schema([("n", pa.int32())]))
     table.append(pa.table({"n": pa.array([1], pa.int32())}))
     before = table.metadata_location
-    with pytest.raises(ForeignTable, match=r"lakedrop adopt lakehouse\.t"):
+    with pytest.raises(
+        ForeignTable, match=r"lakehouse\.t was not made by lakedrop.* property lakedrop\.route to b/<prefix>"
+    ):
         await bench.put({"t/a.csv": {"n": [2]}})
     with pytest.raises(ForeignTable):
         await bench.remove("t/a.csv")
 
     assert bench.loaded().metadata_location == before
+
+
+async def test_a_table_handed_over_is_written_beside_its_own_rows(bench: Bench) -> None:
+    bench.lake.catalog.create_namespace("lakehouse")
+    table = bench.lake.catalog.create_table("lakehouse.t", pa.schema([("n", pa.int32())]))
+    table.append(pa.table({"n": pa.array([1], pa.int32())}))
+    with table.transaction() as transaction:
+        transaction.set_properties({"lakedrop.route": "b/"})
+    (landed,) = await bench.remove("t/a.csv", mode="keep")
+    assert landed.shown is not None
+    assert landed.shown.rows == {}
+    await bench.put({"t/a.csv": {"n": [2]}})
+    await bench.put({"t/a.csv": {"n": [3]}})
+
+    found = bench.loaded().scan(selected_fields=("n", "_source_file")).to_arrow().sort_by("n").to_pylist()
+    assert found == [{"n": 1, "_source_file": None}, {"n": 3, "_source_file": "t/a.csv"}]
 
 
 async def test_a_table_of_another_buckets_route_is_refused(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pytest
 
 from handlers.contract import (
@@ -319,6 +320,14 @@ async def test_inventory_fences_every_table(service: Service) -> None:
 
     assert after.metadata.current_snapshot_id != table.metadata.current_snapshot_id
     assert len(after.snapshots()) == len(table.snapshots()) + 1
+
+
+async def test_inventory_passes_over_tables_handed_over_and_not_written_yet(service: Service) -> None:
+    lake = service.handler._lake
+    lake.catalog.create_namespace("lakehouse")
+    lake.catalog.create_table("lakehouse.t", pa.schema([("n", pa.int32())]), properties={"lakedrop.route": "b/"})
+
+    assert await service.inventory() == []
 
 
 async def test_inventory_of_an_empty_lake_is_empty(service: Service) -> None:
