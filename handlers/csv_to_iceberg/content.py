@@ -12,14 +12,14 @@ from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import KIB, MIB, Options
 
 MAX_UNPACKED: Final = 32 * MIB
-"""Bytes that a compressed file may unpack to and still be cooked in memory."""
+"""Bytes that the compressed files of a batch may unpack to, together, and still be cooked in memory."""
 
 SAMPLE: Final = 256 * KIB
 """Bytes of a file that its encoding and layout are told from, if they hold two lines."""
 
 
 class TooLargeToCook(Exception):
-    """The file unpacks to more than `MAX_UNPACKED`."""
+    """The file unpacks to more than there is room for."""
 
 
 class Plain(NamedTuple):
@@ -47,9 +47,9 @@ class Body(NamedTuple):
     encoding: str
 
 
-def unpack(data: bytes, options: Options) -> Plain:
+def unpack(data: bytes, options: Options, room: int = MAX_UNPACKED) -> Plain:
     """
-    Decompress.
+    Decompress a file that unpacks to at most `room` bytes.
 
     Raises:
         BadCompression, DecompressionBomb: The archive cannot be read.
@@ -63,7 +63,7 @@ def unpack(data: bytes, options: Options) -> Plain:
     for chunk in chunks:
         kept.append(chunk)
         size += len(chunk)
-        if size > MAX_UNPACKED:
+        if size > room:
             raise TooLargeToCook
     return Plain(b"".join(kept), compression)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from handlers.contract import PermanentError
 from handlers.csv_to_iceberg.columns import RESCUED, ColumnType, Pins
-from handlers.csv_to_iceberg.content import Body, Plain, TooLargeToCook, split_head, unpack
+from handlers.csv_to_iceberg.content import MAX_UNPACKED, Body, Plain, TooLargeToCook, split_head, unpack
 from handlers.csv_to_iceberg.encoding import is_utf8
 from handlers.csv_to_iceberg.errors import CsvError
 from handlers.csv_to_iceberg.joining import Joined, join
@@ -70,6 +70,7 @@ class _Batch:
         self.parts: dict[str, Part] = {}
         self.failures: dict[str, PermanentError] = {}
         self.too_large: list[str] = []
+        self._room = MAX_UNPACKED
         self._memory = memory
         self._options = options
         self._typing = Typing(options)
@@ -79,12 +80,13 @@ class _Batch:
     def add(self, file: SmallFile) -> None:
         """Read a file that may bring something new; put one that does not aside, to be joined with its like."""
         try:
-            plain = unpack(file.data, self._options)
+            plain = unpack(file.data, self._options, self._room)
         except TooLargeToCook:
             self.too_large.append(file.source.key)
         except PermanentError as error:
             self.failures[file.source.key] = error
         else:
+            self._room -= len(plain.data) if plain.compression else 0
             like = self._like(plain.data)
             if like is None:
                 self._read_alone(file.source, plain)

@@ -129,6 +129,14 @@ def test_archive_that_unpacks_to_much_is_left_to_streaming() -> None:
     assert batch(gzip.compress(data, 1)).too_large == ["0"]
 
 
+def test_archives_that_are_too_large_together_are_not_all_cooked_in_memory() -> None:
+    archive = gzip.compress(HEAD + b"1,aaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n" * (MAX_UNPACKED // 3 // 32), 1)
+    result = batch(*[archive] * 5)
+
+    assert result.too_large == ["3", "4"]
+    assert [part.source.key for part in result.parts] == ["0", "1", "2"]
+
+
 def test_pins_handed_in_are_not_changed() -> None:
     pins = {"id": ColumnType.INTEGER}
 
