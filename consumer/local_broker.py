@@ -28,7 +28,8 @@ class _Queue:
     def __init__(self, name: str) -> None:
         self.name = name
         self.waiting: deque[_Waiting] = deque()
-        self.readers: set[LocalConsumer] = set()
+        self.readers: dict[LocalConsumer, None] = {}
+        """In the order they came, so that a run in virtual time can be repeated."""
         self.room = asyncio.Event()
         """Set whenever a message was taken off."""
 
@@ -122,7 +123,7 @@ class LocalConsumer:
         self._unsettled: dict[LocalDelivery, None] = {}
         self._closed = False
         for queue in self._queues():
-            queue.readers.add(self)
+            queue.readers[self] = None
 
     async def get(self) -> LocalDelivery:
         """Wait for the next delivery."""
@@ -140,7 +141,7 @@ class LocalConsumer:
         """Stop; unsettled deliveries go back to where they were."""
         self._closed = True
         for queue in self._queues():
-            queue.readers.discard(self)
+            queue.readers.pop(self, None)
         for delivery in reversed(self._unsettled):
             delivery.return_to_queue()
         self._unsettled.clear()

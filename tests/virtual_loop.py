@@ -46,6 +46,22 @@ class Stuck(AssertionError):
     """Nothing is ready and no timer runs, yet somebody waits."""
 
 
+class _NumberedTask(asyncio.Task[Any]):
+    """A task whose place in a set does not depend on its address in memory."""
+
+    def __init__(
+        self, work: Coroutine[Any, Any, Any], number: int, loop: asyncio.AbstractEventLoop, context: Context | None
+    ) -> None:
+        self._number = number  # first: asyncio puts the task into a set
+        super().__init__(work, loop=loop, context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """
     Args:
@@ -68,7 +84,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.set_exception_handler(lambda _loop, context: self.faults.append(repr(context)))
 
     def _new_task(self, _loop: asyncio.AbstractEventLoop, work: Any, context: Context | None = None) -> Any:
-        task = asyncio.Task(work, loop=self, context=context)
+        task = _NumberedTask(work, len(self.tasks), self, context)
         self.tasks.append(task)
         return task
 
