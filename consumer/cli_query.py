@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer import exits
-from consumer.app import inspect
-from consumer.app import query as run_query
 from consumer.cli import Command, Invocation
+from consumer.kinds import inspect
+from consumer.kinds import query as run_query
 from consumer.table_text import print_table
 from consumer.terminal import console, progress, shown
 from consumer.why_text import counted, print_detail

@@ -16,10 +16,11 @@ from typing import Final
 
 import pyarrow as pa
 
-from consumer.app import App, open_app, query
+from consumer.app import App, open_app
 from consumer.demo_files import Sample, customers, samples
 from consumer.demo_view import DemoView
 from consumer.exits import CONFIGURATION, SOFTWARE, CommandError
+from consumer.kinds import query
 from consumer.live import QUIET
 from consumer.settings import CONFIG_FILE, Settings
 from consumer.terminal import command

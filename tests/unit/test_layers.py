@@ -35,10 +35,10 @@ EVERYTHING = ("consumer/*.py", "handlers/**/*.py")
 RULES = (
     Rule("handlers know nothing of the consumer", ("handlers/**/*.py",), ("consumer",)),
     Rule(
-        "only app.py names a handler; the others know the contract",
+        "only kinds.py names a handler; the others know the contract",
         ("consumer/*.py",),
         ("handlers",),
-        but=("consumer/app.py",),
+        but=("consumer/kinds.py",),
         allowed=("handlers.contract",),
     ),
     Rule("SQL stands in the ledger alone", EVERYTHING, ("sqlalchemy",), but=("consumer/ledger*.py",)),

@@ -1,0 +1,117 @@
+"""
+The handlers that come with lakedrop, by name; nowhere else in the consumer is one named.
+
+`query` and `inspect` are what commands ask of the CSV handler beyond the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from consumer.exits import USAGE, CommandError
+from consumer.router import Route
+from consumer.routes import HandlerKind, build_router
+from consumer.settings import RouteSettings, Settings
+from handlers import csv_to_iceberg
+from handlers.contract import Handler, HandlerContext
+from handlers.csv_to_iceberg.inspection import inspect as inspect_csv
+from handlers.csv_to_iceberg.lake import Lake
+from handlers.csv_to_iceberg.query import QueryError
+from handlers.csv_to_iceberg.query import query as run_query
+
+
+def builtin_kinds() -> dict[str, HandlerKind]:
+    """Return the handlers that come with lakedrop, and those of installed packages."""
+    kinds = {
+        csv_to_iceberg.NAME: HandlerKind(
+            options=csv_to_iceberg.Options,
+            match=csv_to_iceberg.MATCH,
+            create=_create_csv_to_iceberg,
+            faults=_csv_faults,
+        )
+    }
+    for point in entry_points(group="lakedrop.handlers"):
+        kinds[point.name] = point.load()
+    return kinds
+
+
+def _create_csv_to_iceberg(settings: Settings, routes: Sequence[Route], context: HandlerContext) -> Handler:
+    return csv_to_iceberg.create(_lake_settings(settings, routes), context)
+
+
+def _lake_settings(settings: Settings, routes: Sequence[Route]) -> csv_to_iceberg.LakeSettings:
+    return csv_to_iceberg.LakeSettings(
+        home=settings.home.absolute(),
+        max_commit_latency=settings.max_commit_latency,
+        max_files_per_commit=settings.max_files_per_commit,
+        small_file_bytes=settings.small_file_bytes,
+        routes={
+            route.name: csv_to_iceberg.Placement(prefix=route.prefix, namespace=route.options.namespace)
+            for route in routes
+        },
+    )
+
+
+def query(settings: Settings, sql: str) -> pa.Table:
+    """
+    Run one SELECT over the tables of a home. Blocks.
+
+    Raises:
+        CommandError: The catalog cannot be opened; or the statement is wrong: the message says how, and names the
+            tables there are.
+    """
+    try:
+        opened = Lake(_lake_settings(settings, ()))
+    except Exception as error:
+        raise CommandError(f"the catalog of {settings.home} cannot be opened: {error}") from error
+    with closing(opened) as lake:
+        try:
+            return run_query(lake, sql)
+        except QueryError as error:
+            raise CommandError("\n".join(filter(None, str(error).splitlines())), USAGE) from error
+
+
+def inspect(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], pa.Table]:
+    """
+    Read a CSV file as if it were the first of a new table. Blocks.
+
+    Args:
+        path: A file anywhere.
+        options: As a route would have them.
+
+    Returns:
+        What was found, with the keys of `results.Report`, and the first rows.
+
+    Raises:
+        ConfigurationError: With one line per fault of the options.
+        PermanentError: The file cannot be ingested.
+        OSError: It cannot be read.
+    """
+    route = RouteSettings(name="try", bucket="try", handler=csv_to_iceberg.NAME, options=dict(options))
+    (checked,) = build_router(Settings.model_construct(routes=(route,)), builtin_kinds()).routes
+    found = inspect_csv(lambda: path.open("rb"), path.name, checked.options)
+    columns = [[column.name, column.type.value, column.reason] for column in found.report.columns]
+    return {**asdict(found.report), "columns": columns}, found.preview
+
+
+def _csv_faults(routes: Sequence[Route]) -> list[str]:
+    """Keys of two buckets would meet in one table."""
+    buckets: dict[str, Route] = {}
+    faults = []
+    for route in routes:
+        if route.options is None:
+            continue
+        first = buckets.setdefault(route.options.namespace, route)
+        if first.bucket != route.bucket:
+            faults.append(
+                f"routes {first.name} and {route.name}: buckets {first.bucket} and {route.bucket} share the namespace "
+                f"{route.options.namespace!r}: give one of them another `namespace` in its options"
+            )
+    return faults
