@@ -10,7 +10,6 @@ from consumer.store import UNSTABLE, NoSuchBucket, Store
 from consumer.workitem import UnitKey
 from handlers.contract import Handler, ObjectRef, StoredObject, TransientError, Unit, fingerprint
 
-
 UNSTABLE_PAUSE = 1.0
 """Seconds until a unit with an object that is being written is looked at again."""
 

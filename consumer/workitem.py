@@ -17,8 +17,6 @@ INGRESS: Final = "lakedrop.ingress"
 """Notifications as the store sent them."""
 DEAD_INGRESS: Final = "lakedrop.dead.ingress"
 """Notifications nobody could read, with the reason in the header `error`."""
-UNROUTED: Final = "lakedrop.unrouted"
-"""Messages published to a queue that does not exist."""
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 
