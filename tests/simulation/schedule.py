@@ -138,7 +138,8 @@ class Schedule:
         self.world.calm = False
         begun = self.world.loop.time()
         acts = [self._change] * scenario.changes + [self._intervene] * scenario.interventions * bool(scenario.outside)
-        for at, act in sorted(((chance.random() * scenario.seconds, number) for number, _ in enumerate(acts))):
+        # Changes come in a burst at first: what they lead to has time to go wrong.
+        for at, act in sorted((chance.random() ** 2 * scenario.seconds, number) for number, _ in enumerate(acts)):
             await self._until(begun + at)
             acts[act]()
             if self.world.violation:

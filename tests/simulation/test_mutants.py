@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from consumer import worker as worker_module
+from consumer import reconcile
 from consumer.gate import Gate, Pass
 from consumer.ledger import Ledger
 from consumer.protocol import Row, Step, decide
@@ -29,7 +29,7 @@ from tests.simulation.schedule import KILLER, Scenario, engine, play, require
 from tests.simulation.sink import SimHandler, SimTable
 from tests.simulation.world import Faults, Violation
 
-MOST = 400
+MOST = 1500
 """Schedules in which a missing rule has to show."""
 
 Patch = Callable[[pytest.MonkeyPatch], Any]
@@ -54,7 +54,7 @@ def faulty(*, rate: float = 0.1, budget: int = 2, **kinds: int) -> Faults:
     return Faults(rate, budget, {name.replace("_", " "): weight for name, weight in kinds.items()})
 
 
-ZOMBIES = replace(BUSY, faults=faulty(stop=1), seconds=60, changes=6)
+ZOMBIES = replace(BUSY, faults=faulty(rate=0.2, stop_at_commit=1), seconds=60, changes=6)
 """Processes sleep past their leases."""
 
 DEATHS = replace(BUSY, faults=faulty(crash_before=1, crash_after=1), seconds=20, changes=4, settled_first=True)
@@ -108,7 +108,7 @@ STATEMENTS: dict[str, tuple[str, str, str, Scenario]] = {
         "UPDATE units SET status",
         "units.lease_token = ?",
         "(1 OR units.lease_token = ?)",
-        ZOMBIES,
+        replace(ZOMBIES, faults=faulty(stop=1)),
     ),
     "r4 attempt is counted late": (
         BEGIN,
@@ -121,12 +121,6 @@ STATEMENTS: dict[str, tuple[str, str, str, Scenario]] = {
         "open=?,",
         "open=units.open AND ?,",
         replace(DEATHS, texts="a"),
-    ),
-    "r3 holder takes its successor's row for its own": (
-        CLAIM,
-        "settled_token = CASE WHEN (units.lease_until > excluded.updated_at) THEN units.settled_token ELSE NULL END",
-        "settled_token = units.settled_token",
-        replace(ZOMBIES, faults=faulty(stop=1, pause=2, budget=3), changes=10),
     ),
     "r8 nobody wakes rows whose deadline has passed": ("UPDATE units SET hinted_at", "LIMIT ?", "LIMIT 0 * ?", DEATHS),
 }
@@ -199,7 +193,7 @@ def trust_open_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     def trusting(row: Row, head: str, **options: Any) -> Step:
         return decide(replace(row, open=False), head, **options)
 
-    monkeypatch.setattr(worker_module, "decide", trusting)
+    monkeypatch.setattr(reconcile, "decide", trusting)
 
 
 def sweep_compares_held_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +234,10 @@ METHODS: dict[str, tuple[Patch, Scenario]] = {
     "r5 reading ignores If-Match": (read_whatever_is_there, BUSY),
     "r5 receipt names the latest version": (label_by_the_latest_look, BUSY),
     "r6 commit does not check its claims": (commit_without_check, ZOMBIES),
-    "r6 check comes before the load": (check_then_load, replace(ZOMBIES, faults=faulty(rate=0.2, stop=1))),
+    "r6 check comes before the load": (
+        check_then_load,
+        replace(ZOMBIES, faults=faulty(rate=0.3, budget=1, stop_at_commit=1), changes=3),
+    ),
     "r7 open row counts as unchanged": (trust_open_rows, replace(DEATHS, texts="a")),
     "r9 sweep compares a held row": (
         sweep_compares_held_rows,

@@ -62,6 +62,8 @@ BOUNDARIES: Mapping[str, frozenset[str]] = {
     "crash after": frozenset({"ledger", "broker", "lane", "commit"}),
     "pause": frozenset({"ledger", "store", "broker", "lane", "commit"}),
     "stop": frozenset({"ledger", "store", "broker", "lane", "commit"}),
+    "stop at ledger": frozenset({"ledger"}),
+    "stop at commit": frozenset({"commit"}),
     "error before": frozenset({"ledger", "store", "broker"}),
     "error after": frozenset({"ledger", "broker"}),
     "lost": frozenset({"publish"}),
@@ -177,7 +179,7 @@ class World:
                 await self.crash(process)
             case "pause":
                 await asyncio.sleep(self.chance.uniform(5, 100))
-            case "stop":
+            case "stop" | "stop at ledger" | "stop at commit":
                 await self.stop(process)
             case "error before":
                 self._error(boundary)
