@@ -23,6 +23,7 @@ from consumer.exits import CommandError
 from consumer.folder_events import FolderEvents
 from consumer.folder_store import FolderStore
 from consumer.gate import Gate
+from consumer.held import Settled
 from consumer.hints import Hints
 from consumer.ingress import Ingress
 from consumer.kinds import builtin_kinds
@@ -41,7 +42,7 @@ from consumer.settings import Settings
 from consumer.sweep import LEASE, Sweeper
 from consumer.terminal import command
 from consumer.waker import Waker
-from consumer.worker import Settled, Worker
+from consumer.worker import Worker
 from consumer.workitem import INGRESS, Message, bulk_queue, work_queue
 from handlers.contract import Handler
 

@@ -15,6 +15,7 @@ import structlog
 from consumer import exits
 from consumer.app import App, open_app
 from consumer.cli import Command, Invocation
+from consumer.held import Settled
 from consumer.ledger_views import Selection
 from consumer.live import LiveLines, numbered
 from consumer.protocol import Row, Status
@@ -22,7 +23,6 @@ from consumer.settings import Settings
 from consumer.sweep import Report
 from consumer.terminal import command, console, progress, shown
 from consumer.times import duration
-from consumer.worker import Settled
 
 log = structlog.get_logger("lakedrop.run")
 

@@ -20,13 +20,13 @@ from consumer.app import App, open_app
 from consumer.demo_files import Sample, customers, samples
 from consumer.demo_view import DemoView
 from consumer.exits import CONFIGURATION, SOFTWARE, CommandError
+from consumer.held import Settled
 from consumer.kinds import query
 from consumer.live import QUIET
 from consumer.settings import CONFIG_FILE, Settings
 from consumer.terminal import command
 from consumer.times import iso
 from consumer.why import why_report
-from consumer.worker import Settled
 
 HOME: Final = Path("lakedrop-demo")
 BUCKET: Final = "csv-uploads"

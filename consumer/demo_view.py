@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.demo_files import Sample
+from consumer.held import Settled
 from consumer.live import line
 from consumer.settings import Settings
 from consumer.sweep import Report
@@ -18,7 +19,6 @@ from consumer.terminal import command, shown
 from consumer.times import duration
 from consumer.why import Why
 from consumer.why_text import indented, print_why
-from consumer.worker import Settled
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 

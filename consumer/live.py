@@ -10,11 +10,11 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from consumer.held import Settled
 from consumer.protocol import Status, Step
 from consumer.settings import Settings
 from consumer.terminal import command, shown
 from consumer.times import duration
-from consumer.worker import Settled
 from handlers.contract import ABSENT
 
 LINES_A_SECOND: Final = 20

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import structlog
 
+from consumer.held import Settled
 from consumer.ledger_views import History
-from consumer.worker import Settled
 from handlers.contract import Handler
 
 log = structlog.get_logger("lakedrop.recorder")

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from consumer.held import Settled
 from consumer.live import QUIET, numbered
 from consumer.protocol import Status
 from consumer.settings import Settings
 from consumer.terminal import command, progress, shown
-from consumer.worker import Settled
 
 LISTED = 20
 """Failures that are named; all are counted."""

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from consumer.gate import Gate
+from consumer.held import Settled
 from consumer.hints import Hints
 from consumer.ledger import Ledger, sqlite_engine
 from consumer.ledger_schema import units
@@ -22,7 +23,7 @@ from consumer.router import Route, Router
 from consumer.schedule import Schedule
 from consumer.sweep import Sweeper
 from consumer.waker import Waker
-from consumer.worker import Settled, Worker
+from consumer.worker import Worker
 from consumer.workitem import UnitKey
 from tests.fakes import CountingIds, FakeHandler, MemoryStore, RouteOptions, inline
 

@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from consumer.held import Settled
 from consumer.live import LINES_A_SECOND, LiveLines
 from consumer.protocol import Row, Status, Step
 from consumer.settings import Settings
-from consumer.worker import Settled
 from consumer.workitem import Hint, UnitKey
 from handlers.contract import ABSENT, Receipt
 

@@ -16,7 +16,7 @@ from tests.virtual_loop import virtual
 @asynccontextmanager
 async def recording(made: Rig) -> AsyncIterator[None]:
     recorder = Recorder({"fake": made.handler}, made.history)
-    made.worker._on_settled = lambda settled: (made._on_settled(settled), recorder.notice(settled))  # type: ignore[assignment, func-returns-value]  # both listen
+    made.worker._reconciler._on_settled = lambda settled: (made._on_settled(settled), recorder.notice(settled))  # type: ignore[assignment, func-returns-value]  # both listen
     task = asyncio.create_task(recorder.run())
     try:
         yield

@@ -1139,7 +1139,7 @@ async def test_worker_needs_nobody_who_listens() -> None:
             ledger=made.ledger,
             looker=made.looker,
             broker=made.broker,
-            policy=made.worker._policy,
+            policy=made.worker._reconciler._policy,
             gate=made.gate,
         )
         made.store.put(BUCKET, "x", "a")

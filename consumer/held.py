@@ -1,0 +1,111 @@
+"""A claim in hand, how it ended, and what the timeline gets of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumer import retry
+from consumer.ledger import receipt_json
+from consumer.look import Look
+from consumer.protocol import Row, Status, Step
+from consumer.workitem import Hint, UnitKey
+from handlers.contract import ABSENT, Receipt
+
+STORE = "store"
+"""Step of a look that got no answer from the store."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A claim of this worker, from CLAIM until its row is released."""
+
+    row: Row
+    hint: Hint
+    claimed_at: int
+    task: asyncio.Task[None]
+    began: bool = False
+    """BEGIN may have counted an attempt that is not settled yet."""
+    settling: bool = False
+    """A SETTLE is on its way or has released the row: a token without a row is no lost claim."""
+    lost: bool = False
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    """Timeline entries for the next SETTLE."""
+
+    @property
+    def key(self) -> UnitKey:
+        """The unit."""
+        return self.row.key
+
+    @property
+    def token(self) -> str:
+        """The claim's token."""
+        return self.row.lease_token or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What ended a look, for logs, tests and people who wait."""
+
+    key: UnitKey
+    status: Status
+    step: str
+    """The `Step` that led here, or "stop", "store", "no route"."""
+    row: Row | None
+    """The row as SETTLE left it; None when the claim was lost."""
+    receipt: Receipt | None
+    error: str | None
+    seconds: float
+    hint: Hint
+    record: bool
+    """An outcome waits to be written to the sink's own records."""
+
+
+def entries_of(
+    held: Held,
+    look: Look | None,
+    step: str,
+    *,
+    status: Status,
+    receipt: Receipt | None,
+    error: Exception | None,
+    wake_at: int | None,
+    at: int,
+) -> list[dict[str, Any]]:
+    """Return what a settlement adds to the timeline: what changed. Looks that found all as it was leave no trace."""
+    if step in (Step.UNCHANGED.value, Step.STILL_FAILED.value, Step.NOT_YET.value, Step.SUSPECT.value):
+        return []
+    if step == Step.KEEP.value and held.row.observed_etag == ABSENT:
+        return []
+    detail: dict[str, Any] = {
+        "reason": held.hint.reason,
+        "hinted_at": held.hint.time,
+        "claimed_at": held.claimed_at,
+        "attempt": held.row.attempts,
+        "step": step,
+    }
+    if error is not None:
+        detail |= {"error_class": retry.error_class(error), "error": retry.message(error)}
+    if wake_at is not None:
+        detail["wake_at"] = wake_at
+    if receipt is not None:
+        detail |= {"status": "success", "receipt": receipt_json(receipt)}
+    elif status is Status.FAILED and step != STORE:
+        detail["status"] = "failed"
+    return [entry_of(held, look, status.value, detail, at)]
+
+
+def entry_of(held: Held, look: Look | None, event: str, detail: dict[str, Any], at: int) -> dict[str, Any]:
+    """One history row; those with a final status wait for the sink's own records."""
+    etag = held.row.observed_etag if look is None else look.fingerprint
+    final = "status" in detail and bool(etag)
+    return {
+        **held.key._asdict(),
+        "at": at,
+        "event": event,
+        "token": held.token,
+        "etag": etag,
+        "detail": detail | {"route": "" if look is None else look.unit.route},
+        "recorded": False if final else None,
+    }
