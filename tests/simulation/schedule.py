@@ -1,24 +1,13 @@
-"""
-One schedule: processes work while objects change and faults strike; then faults stop, and promises are checked.
-
-The same seed and scenario always give the same schedule.
-"""
+"""What happens in one schedule, and what has to be true at its end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import replace
 from typing import Literal
-
-import sqlalchemy as sa
 
 from consumer.events import ObjectEvent
 from consumer.events import encode as encode_event
-from consumer.ledger import sqlite_engine
-from consumer.ledger_schema import MIGRATIONS, metadata, migrate
 from consumer.ledger_views import Units
 from consumer.local_broker import LocalBroker
 from consumer.protocol import Row, Status
@@ -27,76 +16,17 @@ from consumer.workitem import INGRESS, Message, UnitKey
 from handlers.contract import ABSENT, Receipt
 from handlers.csv_to_iceberg.commit_port import Plan
 from handlers.csv_to_iceberg.options import Options
+from tests.simulation.database import clear, fresh_engine, raw
 from tests.simulation.outside import BUCKET, SimStore
 from tests.simulation.replica import MAX_ATTEMPTS, Replica
+from tests.simulation.scenario import Scenario
 from tests.simulation.sink import SimTable
-from tests.simulation.world import ALL_FAULTS, Faults, Over, Violation, World
-from tests.virtual_loop import VirtualLoop, end_tasks
+from tests.simulation.world import Over, World
 
 HANDLER = "csv_to_iceberg"
 
 QUIET_WITHIN = 3 * 3600
 """Virtual seconds from the last fault to rest; every deadline is far shorter."""
-
-PERSON = ("sweep", "replay", "restart", "crash", "foreign", "rebuild")
-"""What happens to a service from outside, besides changed objects."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What may happen in a schedule; None is drawn from the seed."""
-
-    faults: Faults
-    keys: Sequence[str] = ("t/x", "t/y", "u/z")
-    texts: str = "aabbcs"
-    """Contents objects get: `p` cannot be ingested, `k` kills its reader, others are rows."""
-    changes: int = 8
-    seconds: float = 120
-    """How long objects change and faults strike."""
-    replicas: int | None = None
-    on_delete: Literal["keep", "remove"] | None = None
-    shared_broker: bool | None = None
-    lossy: float = 0.2
-    """Share of the changes no event tells of."""
-    outside: Sequence[str] = PERSON
-    interventions: int = 3
-    settled_first: bool = False
-    """Everything is ingested before anything else happens."""
-    deletes: float = 0.35
-    """Share of the changes that delete."""
-    final_sweep: bool = True
-    innocent: bool = False
-    """Nothing happens that may use up the attempts of an object that can be ingested."""
-
-
-EVERYTHING = Scenario(Faults(rate=0.02, budget=10, kinds=ALL_FAULTS), texts="aabbcp")
-
-KILLER = Scenario(
-    Faults(),
-    keys=("t/u", "t/v", "t/w", "t/x", "t/y", "t/z"),
-    texts="aabk",
-    changes=2,
-    seconds=20,
-    outside=(),
-    innocent=True,
-)
-"""Contents that kill their process, and others beside them."""
-
-NOBODY_DIES = Scenario(
-    Faults(
-        rate=0.03,
-        budget=12,
-        kinds=dict.fromkeys(
-            ("lost", "doubled", "late", "meddle", "stale", "conflict", "unknown landed", "unknown late"), 1
-        ),
-    ),
-    changes=16,
-    seconds=90,
-    outside=("sweep", "restart", "foreign"),
-    interventions=8,
-    innocent=True,
-)
-"""Clean shutdowns, objects changed under the reader, doubled hints, conflicts: none of it costs an attempt."""
 
 
 class Schedule:
@@ -376,91 +306,3 @@ class Schedule:
 
     def _fail(self, key: str, message: str) -> None:
         self.world.fail(f"{key} {message}")
-
-
-@dataclass
-class Result:
-    """How a schedule went."""
-
-    violation: str | None
-    fired: Counter[str]
-    trace: str = field(repr=False)
-    steps: int
-    seconds: float
-    """Virtual."""
-
-
-def play(seed: int, scenario: Scenario) -> Result:
-    """Run one schedule to its end."""
-    loop = VirtualLoop()
-    world = World(seed, scenario.faults, loop)
-    loop.shuffle(world.chance)
-    schedule = Schedule(scenario, world)
-
-    async def main() -> None:
-        try:
-            await schedule.play()
-            if not world.violation:
-                await schedule.check()
-        except Over:
-            pass
-        finally:
-            trace.append(world.trace())
-            steps.append(loop.steps)
-            world.over = True
-            for replica in world.processes:
-                replica.dead = replica.stopped = False
-                loop.resume(replica)
-            await end_tasks()
-
-    trace: list[str] = []
-    steps: list[int] = []
-    asyncio.set_event_loop(None)
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
-    return Result(world.violation, world.fired, trace[0], steps[0], loop.time())
-
-
-def require(seed: int, scenario: Scenario, command: str) -> Result:
-    """
-    Run one schedule.
-
-    Raises:
-        Violation: With the trace, and the command that plays the schedule again.
-    """
-    result = play(seed, scenario)
-    if result.violation:
-        raise Violation(f"{result.violation}\n\n{result.trace}\n\nagain: LAKEDROP_SIM_SEED={seed} {command}")
-    return result
-
-
-@cache
-def engine() -> sa.Engine:
-    """Return the one ledger in memory that schedules use after each other."""
-    made = sqlite_engine(None)
-    with made.connect() as connection, connection.begin():
-        migrate(connection, 0)
-    return made
-
-
-def fresh_engine(now: int) -> sa.Engine:
-    """Return a ledger without rows, made just now."""
-    made = engine()
-    clear(made)
-    raw(made).execute("UPDATE migrations SET applied_at = ?", (now,))
-    assert len(MIGRATIONS) >= 1
-    return made
-
-
-def clear(made: sa.Engine) -> None:
-    """Delete every row."""
-    for table in metadata.sorted_tables:
-        if table.name != "migrations":
-            raw(made).execute(f"DELETE FROM {table.name}")  # names of our own tables
-
-
-def raw(made: sa.Engine) -> sa.PoolProxiedConnection:
-    """Return the database's own connection: the schedule looks without crossing."""
-    return made.raw_connection().driver_connection  # type: ignore[return-value]  # sqlite3's

@@ -24,8 +24,10 @@ from consumer.sweep import Sweeper
 from consumer.worker import Worker
 from handlers.csv_to_iceberg.committer import TableCommitter
 from tests.fakes import MemoryObject
+from tests.simulation.database import engine
 from tests.simulation.outside import BUCKET
-from tests.simulation.schedule import KILLER, Scenario, engine, play, require
+from tests.simulation.play import play, require
+from tests.simulation.scenario import KILLER, Scenario
 from tests.simulation.sink import SimHandler, SimTable
 from tests.simulation.world import Faults, Violation
 

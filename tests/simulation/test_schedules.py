@@ -11,7 +11,8 @@ from collections import Counter
 
 import pytest
 
-from tests.simulation.schedule import EVERYTHING, KILLER, NOBODY_DIES, PERSON, require
+from tests.simulation.play import require
+from tests.simulation.scenario import EVERYTHING, KILLER, NOBODY_DIES, PERSON
 from tests.simulation.world import BOUNDARIES
 
 SCHEDULES = int(os.environ.get("LAKEDROP_SIM_SCHEDULES", "200"))
