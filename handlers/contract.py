@@ -12,7 +12,7 @@ An error says what to do next:
     ├── TransientError       tried again later
     │   └── OutcomeUnknown   tried again; the sink may or may not hold the write
     ├── Skip                 not our kind of object; looked at again when its content changes
-    ├── ObjectChanged        the bytes are no longer the version asked for; the unit is looked at again, no attempt charged
+    ├── ObjectChanged        the bytes are no longer the version asked for; looked at again, no attempt charged
     │   └── ObjectGone       the object was deleted while it was being read
     └── ClaimLost            the unit belongs to somebody else now; drop everything, write nothing
 
