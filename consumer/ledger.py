@@ -1,22 +1,21 @@
 """
 The ledger: one row per unit, and the statements of the worker protocol on it.
 
-Calls made in one turn of the event loop run as one transaction on the ledger's thread; while it runs, the next group
-gathers. `Ledger.read` and `Ledger.write` serve the views in `ledger_views`.
+Calls made in one turn of the event loop run as one transaction on the ledger's thread (`ledger_group`).
+`Ledger.read` and `Ledger.write` serve the views in `ledger_views`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from consumer import ledger_statements as statements
+from consumer.ledger_group import Call, Gathering, Group
 from consumer.ledger_schema import KEY, history, migrate
 from consumer.protocol import Row, Settlement, Status
 from consumer.workitem import UnitKey
@@ -25,32 +24,8 @@ from handlers.contract import Receipt
 T = TypeVar("T")
 Run = Callable[..., Awaitable[Any]]
 
-GROUP = 1000
-"""Most statements of one kind in one transaction, which bounds how long other writers wait."""
-
 BUSY_TIMEOUT_MS = 30_000
 """How long a statement waits for another process's transaction on the same home."""
-
-
-@dataclass(slots=True)
-class _Call:
-    """One grouped statement that waits for its transaction."""
-
-    kind: str
-    key: UnitKey
-    arguments: dict[str, Any]
-    future: asyncio.Future[Any]
-    history: Sequence[dict[str, Any]] = ()
-
-
-@dataclass(slots=True)
-class _Group:
-    """The calls of one transaction, by kind."""
-
-    calls: dict[str, list[_Call]] = field(default_factory=dict)
-
-    def of(self, kind: str) -> list[_Call]:
-        return self.calls.get(kind, [])
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:
@@ -69,13 +44,13 @@ def receipt_of(stored: dict[str, Any] | None) -> Receipt | None:
     return None if stored is None else Receipt(**stored)
 
 
-def row_of(mapping: sa.RowMapping, now: int, *, grace_ms: int = 0) -> Row:
-    """Return a row of `units` as the protocol sees it."""
+def row_of(mapping: sa.RowMapping, receipt: Receipt | None, now: int, *, grace_ms: int = 0) -> Row:
+    """Return a row of `units` as the protocol sees it; reading a stored receipt is left to those who need it."""
     return Row(
         key=UnitKey(mapping["handler"], mapping["bucket"], mapping["unit"]),
         status=Status(mapping["status"]),
         applied_etag=mapping["applied_etag"],
-        receipt=receipt_of(mapping["receipt"]),
+        receipt=receipt,
         observed_etag=mapping["observed_etag"],
         open=mapping["open"],
         attempts=mapping["attempts"],
@@ -124,8 +99,7 @@ class Ledger:
         self._grace_ms = grace_ms
         self._run = run
         self._created_at = 0
-        self._group = _Group()
-        self._flusher: asyncio.Task[None] | None = None
+        self._gathering = Gathering(self.write, self._execute)
         self._claim = statements.claim(engine.dialect.name, lease_ms, grace_ms)
         self._settle = statements.settle(lease_ms, grace_ms)
 
@@ -135,8 +109,7 @@ class Ledger:
 
     async def aclose(self) -> None:
         """Finish the statements under way and close the file."""
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        await self._gathering.finished()
         await self._run(self.engine.dispose)
 
     # The protocol
@@ -148,27 +121,14 @@ class Ledger:
         Returns:
             The row, held under `lease_token`; None when somebody else holds it: it is dirty now, and the hint is done.
         """
-        now = self.clock()
-        within_grace = now < self._created_at + self._grace_ms
-        values = {
-            **key._asdict(),
-            "status": Status.PENDING.value,
-            "open": True,
-            "attempts": 0,
-            "dirty": False,
-            "force": False,
-            "lease_token": self.new_id(),
-            "lease_until": now + self.lease_ms,
-            "suspect_until": now + self._grace_ms if within_grace else None,
-            "created_at": now,
-            "updated_at": now,
-        }
-        row: Row | None = await self._call("replay+claim" if replay else "claim", key, values)
+        token = {"lease_token": self.new_id()}
+        row: Row | None = await self._gathering.call("replay+claim" if replay else "claim", key, token)
         return row
 
     async def begin(self, key: UnitKey, token: str, head: str, attempt: int) -> int | None:
         """BEGIN; returns the attempts counted, None when the claim is lost."""
-        attempts: int | None = await self._call("begin", key, {"token": token, "head": head, "attempt": attempt})
+        arguments = {"token": token, "head": head, "attempt": attempt}
+        attempts: int | None = await self._gathering.call("begin", key, arguments)
         return attempts
 
     async def settle(self, settlement: Settlement) -> Row | None:
@@ -198,7 +158,9 @@ class Ledger:
             "wake": settlement.wake_at,
             "suspect": settlement.suspect,
         }
-        row: Row | None = await self._call("settle", settlement.key, arguments, settlement.history)
+        row: Row | None = await self._gathering.call(
+            "settle", settlement.key, arguments, history=settlement.history, receipt=receipt
+        )
         return row
 
     async def heartbeat(self, tokens: Collection[str]) -> set[str]:
@@ -243,45 +205,9 @@ class Ledger:
             with connection.begin():
                 return function(connection)
 
-    # Groups
+    # Groups of statements
 
-    def _call(
-        self, kind: str, key: UnitKey, arguments: dict[str, Any], entries: Sequence[Any] = ()
-    ) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._group.calls.setdefault(kind, []).append(_Call(kind, key, arguments, future, entries))
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush(), name="ledger")
-        return future
-
-    async def _flush(self) -> None:
-        try:
-            while self._group.calls:
-                group = self._take()
-                calls = [call for kind in group.calls.values() for call in kind]
-                try:
-                    results = await self.write(partial(self._execute, group))
-                except BaseException as error:
-                    for call in calls:
-                        if not call.future.done():
-                            call.future.set_exception(error)
-                    if not isinstance(error, Exception):
-                        raise
-                    continue
-                for call in calls:
-                    if not call.future.done():
-                        call.future.set_result(results[id(call)])
-        finally:
-            self._flusher = None
-
-    def _take(self) -> _Group:
-        """Take at most `GROUP` calls of each kind."""
-        waiting = self._group.calls
-        group = _Group({kind: calls[:GROUP] for kind, calls in waiting.items()})
-        self._group = _Group({kind: calls[GROUP:] for kind, calls in waiting.items() if len(calls) > GROUP})
-        return group
-
-    def _execute(self, group: _Group, connection: sa.Connection) -> dict[int, Any]:
+    def _execute(self, group: Group, connection: sa.Connection) -> dict[int, Any]:
         """
         Run a group, rows in key order (PostgreSQL would deadlock otherwise); what SETTLE frees, CLAIM may take.
 
@@ -289,56 +215,98 @@ class Ledger:
             sqlalchemy.exc.DBAPIError: Nothing of the group happened.
         """
         now = self.clock()
+        results = self._execute_settles(connection, group.of("settle"), now)
+        results.update(self._execute_begins(connection, group.of("begin"), now))
+        results.update(self._execute_claims(connection, group.of("claim"), group.of("replay+claim"), now))
+        return results
+
+    def _execute_settles(self, connection: sa.Connection, calls: Sequence[Call], now: int) -> dict[int, Any]:
+        """Run SETTLE for each call, and write the timelines of those that hit their rows."""
+        _update_each(connection, self._settle, calls, now)
+        # A receipt that was just written is known; reading it back would be most of the work.
+        told = [call for call in calls if call.receipt is not None]
+        others = [call for call in calls if call.receipt is None]
+        after = _rows_of(connection, statements.settled_rows, told)
+        after |= _rows_of(connection, statements.settled_rows_with_receipts, others)
         results: dict[int, Any] = {}
-        self._execute_updates(connection, group.of("settle"), self._settle, now)
-        entries = [entry for call in group.of("settle") for entry in call.history]
-        self._execute_updates(connection, group.of("begin"), statements.begin, now)
-        after = self._rows_after(connection, group.of("settle") + group.of("begin"))
-        for call in group.of("settle"):
+        entries: list[Mapping[str, Any]] = []
+        for call in calls:
             row = after.get(call.key)
-            hit = row is not None and row["settled_token"] == call.arguments["token"]
-            results[id(call)] = row_of(row, now) if hit and row is not None else None
-            if not hit:
-                late = {id(entry) for entry in call.history}
-                entries = [entry for entry in entries if id(entry) not in late]
-        for call in group.of("begin"):
+            if row is None or row["settled_token"] != call.arguments["token"]:
+                results[id(call)] = None
+                continue
+            receipt = call.receipt or receipt_of(row["receipt"])
+            results[id(call)] = row_of(row, receipt, now)
+            entries += call.history
+        if entries:
+            connection.execute(sa.insert(history), entries)
+        return results
+
+    def _execute_begins(self, connection: sa.Connection, calls: Sequence[Call], now: int) -> dict[int, Any]:
+        _update_each(connection, statements.begin, calls, now)
+        after = _rows_of(connection, statements.begun_rows, calls)
+        results: dict[int, Any] = {}
+        for call in calls:
             row = after.get(call.key)
             hit = row is not None and row["lease_token"] == call.arguments["token"]
             results[id(call)] = row["attempts"] if hit and row is not None else None
-        if entries:
-            connection.execute(sa.insert(history), entries)
-        results.update(self._execute_claims(connection, group.of("claim") + group.of("replay+claim"), now))
         return results
 
-    def _execute_updates(self, connection: sa.Connection, calls: Sequence[_Call], statement: Any, now: int) -> None:
-        if calls:
-            ordered = sorted(calls, key=lambda call: call.key)
-            connection.execute(statement, [{**_pk(call.key), **call.arguments, "now": now} for call in ordered])
-
-    def _rows_after(self, connection: sa.Connection, calls: Sequence[_Call]) -> dict[UnitKey, sa.RowMapping]:
-        if not calls:
-            return {}
-        keys = sorted({tuple(call.key) for call in calls})
-        rows = connection.execute(statements.rows_of, {"keys": keys}).mappings()
-        return {UnitKey(*(row[name] for name in KEY)): row for row in rows}
-
-    def _execute_claims(self, connection: sa.Connection, calls: Sequence[_Call], now: int) -> dict[int, Any]:
+    def _execute_claims(
+        self, connection: sa.Connection, plain: Sequence[Call], replays: Sequence[Call], now: int
+    ) -> dict[int, Any]:
         """Claim each row once; its further hints of the group are done with it."""
-        results: dict[int, Any] = {id(call): None for call in calls}
-        replays = sorted({call.key for call in calls if call.kind == "replay+claim"})
         if replays:
-            connection.execute(statements.replay, [{**_pk(key), "now": now} for key in replays])
-        first: dict[UnitKey, _Call] = {}
+            forced = sorted({call.key for call in replays})
+            connection.execute(statements.replay, [{**_pk(key), "now": now} for key in forced])
+        calls = [*plain, *replays]
+        results: dict[int, Any] = {id(call): None for call in calls}
+        first: dict[UnitKey, Call] = {}
         for call in calls:
             first.setdefault(call.key, call)
         if not first:
             return results
-        values = [first[key].arguments | {"updated_at": now} for key in sorted(first)]
+        values = [self._new_row(key, now) | first[key].arguments for key in sorted(first)]
         for row in connection.execute(self._claim, values).mappings():
             call = first[UnitKey(*(row[name] for name in KEY))]
             if row["lease_token"] == call.arguments["lease_token"]:
-                results[id(call)] = row_of(row, now, grace_ms=self._grace_ms)
+                results[id(call)] = row_of(row, receipt_of(row["receipt"]), now, grace_ms=self._grace_ms)
         return results
+
+    def _new_row(self, key: UnitKey, now: int) -> dict[str, Any]:
+        """Return what CLAIM inserts, but for the token."""
+        within_grace = now < self._created_at + self._grace_ms
+        return {
+            **key._asdict(),
+            "status": Status.PENDING.value,
+            "open": True,
+            "attempts": 0,
+            "dirty": False,
+            "force": False,
+            "lease_until": now + self.lease_ms,
+            "suspect_until": now + self._grace_ms if within_grace else None,
+            "created_at": now,
+            "updated_at": now,
+        }
+
+
+def _update_each(connection: sa.Connection, statement: sa.Update, calls: Sequence[Call], now: int) -> None:
+    if calls:
+        ordered = sorted(calls, key=lambda call: call.key)
+        connection.execute(statement, [{**_pk(call.key), **call.arguments, "now": now} for call in ordered])
+
+
+def _rows_of(connection: sa.Connection, query: sa.Select[Any], calls: Sequence[Call]) -> dict[UnitKey, sa.RowMapping]:
+    """Return what the last statements made of their rows; one look-up for each handler and bucket."""
+    groups: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for call in calls:
+        groups[call.key.handler, call.key.bucket].add(call.key.unit)
+    rows: dict[UnitKey, sa.RowMapping] = {}
+    for (handler, bucket), names in groups.items():
+        where = {"handler": handler, "bucket": bucket, "units": sorted(names)}
+        for row in connection.execute(query, where).mappings():
+            rows[UnitKey(handler, bucket, row["unit"])] = row
+    return rows
 
 
 def _pk(key: UnitKey) -> dict[str, str]:

@@ -146,8 +146,24 @@ wake = (
     .returning(*(units.c[name] for name in KEY), units.c.force)
 )
 
-# What the last grouped statements made of their rows.
-rows_of = sa.select(units).where(_pk.in_(sa.bindparam("keys", expanding=True)))
+
+def rows_of(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """
+    Return the query of some rows of one handler and bucket, by the names of their units.
+
+    SQLite answers a tuple IN a list of tuples by reading the whole table; this one takes a look-up for each name.
+    """
+    return sa.select(*columns).where(
+        units.c.handler == sa.bindparam("handler"),
+        units.c.bucket == sa.bindparam("bucket"),
+        units.c.unit.in_(sa.bindparam("units", expanding=True)),
+    )
+
+
+# What BEGIN and SETTLE made of the rows of a group.
+begun_rows = rows_of(units.c.unit, units.c.lease_token, units.c.attempts)
+settled_rows = rows_of(*(column for column in units.c if column is not units.c.receipt))
+settled_rows_with_receipts = rows_of(*units.c)
 
 
 def put_etags(dialect: str) -> Any:

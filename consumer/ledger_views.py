@@ -95,7 +95,7 @@ class Units:
             query = query.where(units.c.handler_version.is_distinct_from(selection.other_version_than))
         now = self._ledger.clock()
         async for row in self._pages(query, selection.prefix):
-            yield row_of(row._mapping, now)  # noqa: SLF001 (SQLAlchemy's public name for it)
+            yield row_of(row._mapping, None, now)  # noqa: SLF001 (SQLAlchemy's public name for it)
 
     async def _pages(self, query: sa.Select[Any], prefix: str) -> AsyncIterator[sa.Row[Any]]:
         if prefix:
@@ -186,7 +186,7 @@ class Units:
 
     def _rows(self, connection: sa.Connection, query: sa.Select[Any]) -> list[Row]:
         now = self._ledger.clock()
-        return [row_of(row, now) for row in connection.execute(query).mappings()]
+        return [row_of(row, receipt_of(row["receipt"]), now) for row in connection.execute(query).mappings()]
 
 
 def _fetch(query: sa.Select[Any]) -> Callable[[sa.Connection], list[sa.Row[Any]]]:

@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from consumer import ledger_schema
-from consumer.ledger import GROUP, Ledger, sqlite_engine
+from consumer.ledger import Ledger, sqlite_engine
+from consumer.ledger_group import GROUP
 from consumer.ledger_schema import units
 from consumer.ledger_views import History, Units
 from consumer.protocol import Row, Settlement, Status
@@ -647,8 +648,8 @@ async def test_callers_of_a_group_that_is_cancelled_do_not_wait_for_ever() -> No
     async with opened(run=run) as ledger:
         claiming = asyncio.create_task(ledger.claim(KEY))
         await asyncio.sleep(0.5)
-        assert ledger._flusher is not None
-        ledger._flusher.cancel()
+        assert ledger._gathering._flusher is not None
+        ledger._gathering._flusher.cancel()
         with pytest.raises(asyncio.CancelledError):
             await claiming
         assert await ledger.claim(KEY) is not None

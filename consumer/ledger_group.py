@@ -1,0 +1,106 @@
+"""Calls on the ledger that are made in one turn of the event loop, gathered into one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from consumer.workitem import UnitKey
+from handlers.contract import Receipt
+
+GROUP = 1000
+"""Most statements of one kind in one transaction, which bounds how long other writers wait."""
+
+Write = Callable[[Callable[[sa.Connection], dict[int, Any]]], Awaitable[dict[int, Any]]]
+
+
+@dataclass(slots=True)
+class Call:
+    """One grouped statement that waits for its transaction."""
+
+    key: UnitKey
+    arguments: dict[str, Any]
+    future: asyncio.Future[Any]
+    history: Sequence[Mapping[str, Any]] = ()
+    receipt: Receipt | None = None
+
+
+@dataclass(slots=True)
+class Group:
+    """The calls of one transaction, by kind."""
+
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[Call]:
+        """Return the calls of a kind, in the order they were made."""
+        return self.calls.get(kind, [])
+
+
+class Gathering:
+    """
+    Gathers calls while a transaction runs, and runs them together in the next one.
+
+    Args:
+        write: Runs a function in a write transaction.
+        execute: Runs a group; returns each call's result by the call's `id`. When it raises, nothing of the group
+            happened.
+    """
+
+    def __init__(self, write: Write, execute: Callable[[Group, sa.Connection], dict[int, Any]]) -> None:
+        self._write = write
+        self._execute = execute
+        self._waiting = Group()
+        self._flusher: asyncio.Task[None] | None = None
+
+    def call(
+        self,
+        kind: str,
+        key: UnitKey,
+        arguments: dict[str, Any],
+        *,
+        history: Sequence[Mapping[str, Any]] = (),
+        receipt: Receipt | None = None,
+    ) -> asyncio.Future[Any]:
+        """Add a call to the next transaction; the future gets its result, or what failed the transaction."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.calls.setdefault(kind, []).append(Call(key, arguments, future, history, receipt))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush(), name="ledger")
+        return future
+
+    async def finished(self) -> None:
+        """Wait until no call waits."""
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting.calls:
+                group = self._take()
+                calls = [call for kind in group.calls.values() for call in kind]
+                try:
+                    results = await self._write(partial(self._execute, group))
+                except BaseException as error:
+                    for call in calls:
+                        if not call.future.done():
+                            call.future.set_exception(error)
+                    if not isinstance(error, Exception):
+                        raise
+                    continue
+                for call in calls:
+                    if not call.future.done():
+                        call.future.set_result(results[id(call)])
+        finally:
+            self._flusher = None
+
+    def _take(self) -> Group:
+        """Take at most `GROUP` calls of each kind."""
+        waiting = self._waiting.calls
+        group = Group({kind: calls[:GROUP] for kind, calls in waiting.items()})
+        self._waiting = Group({kind: calls[GROUP:] for kind, calls in waiting.items() if len(calls) > GROUP})
+        return group

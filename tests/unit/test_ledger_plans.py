@@ -1,0 +1,89 @@
+"""How SQLite finds rows: no statement that runs for every unit may read the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from consumer.ledger import Ledger, sqlite_engine
+from consumer.ledger_views import Units
+from consumer.protocol import Settlement, Status
+from consumer.workitem import UnitKey
+from handlers.contract import Receipt
+from tests.fakes import CountingIds, inline
+
+KEYS = [UnitKey("h", "b", "u"), UnitKey("h", "b", "v"), UnitKey("h", "c", "u")]
+
+
+class Spy:
+    """A ledger in memory, and the plans of what is run on it."""
+
+    def __init__(self) -> None:
+        self.engine = sqlite_engine(None)
+        self.ledger = Ledger(self.engine, run=inline, clock=lambda: 1000, new_id=CountingIds())
+
+    @contextmanager
+    def watching(self) -> Iterator[list[str]]:
+        """Collect the plans of all statements on `units` that run meanwhile, each as its text and its steps."""
+        seen: list[tuple[str, Any]] = []
+        plans: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, text: str, parameters: Any, _context: Any, many: bool) -> None:
+            if "units" in text:
+                seen.append((text, parameters[0] if many else parameters))
+
+        sa.event.listen(self.engine, "before_cursor_execute", note)
+        yield plans
+        sa.event.remove(self.engine, "before_cursor_execute", note)
+        with self.engine.connect() as connection:
+            for text, parameters in seen:
+                steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters).all()
+                plans.append("\n".join([text, *(step[3] for step in steps)]))
+
+
+def settlement(key: UnitKey, token: str, receipt: Receipt | None) -> Settlement:
+    status = Status.FAILED if receipt is None else Status.DONE
+    return Settlement(key=key, token=token, status=status, head="x", attempts=1, receipt=receipt)
+
+
+def assert_none_scans(plans: list[str]) -> None:
+    assert plans
+    assert [plan for plan in plans if "SCAN units" in plan] == []
+
+
+async def test_no_statement_of_the_protocol_reads_the_whole_table() -> None:
+    spy = Spy()
+    ledger = spy.ledger
+    await ledger.open()
+    with spy.watching() as plans:
+        for replay in (False, True):
+            for receipt in (Receipt("x", "1", "t", {}), None):
+                claims = [ledger.claim(key, replay=replay) for key in KEYS]
+                tokens = [row.lease_token or "" for row in [await claim for claim in claims] if row is not None]
+                assert len(tokens) == len(KEYS)
+                for key, token in zip(KEYS, tokens, strict=True):
+                    assert await ledger.begin(key, token, "x", 1) is not None
+                assert await ledger.heartbeat(tokens) == set(tokens)
+                assert await ledger.alive(tokens) == set(tokens)
+                for key, token in zip(KEYS, tokens, strict=True):
+                    assert await ledger.settle(settlement(key, token, receipt)) is not None
+        await ledger.wake(10)
+    await ledger.aclose()
+
+    assert_none_scans(plans)
+
+
+async def test_no_query_of_a_sweep_reads_more_than_its_range() -> None:
+    spy = Spy()
+    await spy.ledger.open()
+    units = Units(spy.ledger)
+    with spy.watching() as plans:
+        for upto in ("z", None):
+            assert [row async for row in units.between("h", "b", "a", upto)] == []
+        await units.rebuild([(KEYS[0], Receipt("x", "1", "t", {}), None)])
+    await spy.ledger.aclose()
+
+    assert_none_scans(plans)
