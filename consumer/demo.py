@@ -22,7 +22,7 @@ from consumer.demo_view import DemoView
 from consumer.exits import CONFIGURATION, SOFTWARE, CommandError
 from consumer.held import Settled
 from consumer.kinds import query
-from consumer.live import QUIET
+from consumer.protocol import QUIET
 from consumer.settings import CONFIG_FILE, Settings
 from consumer.terminal import command
 from consumer.times import iso

@@ -9,7 +9,7 @@ from typing import Any
 from consumer import retry
 from consumer.ledger import receipt_json
 from consumer.look import Look
-from consumer.protocol import Row, Status, Step
+from consumer.protocol import QUIET, Row, Status, Step
 from consumer.workitem import Hint, UnitKey
 from handlers.contract import ABSENT, Receipt
 
@@ -74,9 +74,7 @@ def entries_of(
     at: int,
 ) -> list[dict[str, Any]]:
     """Return what a settlement adds to the timeline: what changed. Looks that found all as it was leave no trace."""
-    if step in (Step.UNCHANGED.value, Step.STILL_FAILED.value, Step.NOT_YET.value, Step.SUSPECT.value):
-        return []
-    if step == Step.KEEP.value and held.row.observed_etag == ABSENT:
+    if step in QUIET or (step == Step.KEEP.value and held.row.observed_etag == ABSENT):
         return []
     detail: dict[str, Any] = {
         "reason": held.hint.reason,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.held import Settled
-from consumer.protocol import Status, Step
+from consumer.protocol import QUIET, Status
 from consumer.settings import Settings
 from consumer.terminal import command, shown
 from consumer.times import duration
@@ -19,9 +19,6 @@ from handlers.contract import ABSENT
 
 LINES_A_SECOND: Final = 20
 """Of successes, and of other outcomes; more than anybody reads. What goes beyond is summed up."""
-
-QUIET: Final = frozenset({Step.UNCHANGED.value, Step.STILL_FAILED.value, Step.NOT_YET.value, Step.SUSPECT.value})
-"""Steps that found everything as it was."""
 
 
 class LiveLines:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, Final
 
 from consumer.workitem import UnitKey
 from handlers.contract import ABSENT, Receipt
@@ -45,6 +45,10 @@ class Step(Enum):
     """A sink without compare-and-swap may still receive a write of an earlier holder."""
     BEGIN = "begin"
     """2f: count the attempt, then work."""
+
+
+QUIET: Final = frozenset({Step.UNCHANGED.value, Step.STILL_FAILED.value, Step.NOT_YET.value, Step.SUSPECT.value})
+"""Steps that found everything as it was: no news for the timeline, the log, or people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

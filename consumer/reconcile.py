@@ -18,7 +18,7 @@ from consumer.gate import Gate, Pass
 from consumer.held import STORE, Held, Settled, entries_of, entry_of
 from consumer.ledger import Ledger
 from consumer.look import Look, Looker
-from consumer.protocol import Row, Settlement, Status, Step, decide
+from consumer.protocol import QUIET, Row, Settlement, Status, Step, decide
 from consumer.workitem import dead_queue, encode
 from handlers.contract import (
     Claim,
@@ -264,8 +264,7 @@ class Reconciler:
             held.hint,
             any(entry["recorded"] is False for entry in settlement.history) and row is not None,
         )
-        quiet = step in (Step.UNCHANGED.value, Step.STILL_FAILED.value, Step.NOT_YET.value)
-        (log.debug if quiet else log.info)(
+        (log.debug if step in QUIET else log.info)(
             "delivery.settled",
             handler=held.key.handler,
             bucket=held.key.bucket,

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from consumer.held import Settled
-from consumer.live import QUIET, numbered
-from consumer.protocol import Status
+from consumer.live import numbered
+from consumer.protocol import QUIET, Status
 from consumer.settings import Settings
 from consumer.terminal import command, progress, shown
 
