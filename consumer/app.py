@@ -29,7 +29,9 @@ from consumer.ingress import Ingress
 from consumer.kinds import builtin_kinds
 from consumer.lanes import Lanes
 from consumer.ledger import Ledger, sqlite_engine
-from consumer.ledger_views import FolderEtags, History, Leases, Sweeps, Units
+from consumer.ledger_etags import FolderEtags
+from consumer.ledger_leases import Leases
+from consumer.ledger_views import History, Sweeps, Units
 from consumer.local_broker import LocalBroker
 from consumer.look import Looker
 from consumer.recorder import Recorder

@@ -16,13 +16,14 @@ from consumer import exits
 from consumer.app import App, open_app
 from consumer.cli import Command, Invocation
 from consumer.held import Settled
-from consumer.ledger_views import Selection
+from consumer.ledger_views import Chosen, Selection, Unsettled
 from consumer.live import LiveLines, numbered
-from consumer.protocol import Row, Status
+from consumer.protocol import Status
 from consumer.settings import Settings
 from consumer.sweep import Report
 from consumer.terminal import command, console, progress, shown
 from consumer.times import duration
+from consumer.workitem import UnitKey
 
 log = structlog.get_logger("lakedrop.run")
 
@@ -161,7 +162,7 @@ async def _once(settings: Settings, wait: float) -> int:
             await app.stop(settings.drain_seconds, hurry=signals.hurry)
 
 
-async def _work_off(app: App, wait: float, live: LiveLines | None) -> list[Row]:
+async def _work_off(app: App, wait: float, live: LiveLines | None) -> list[Unsettled]:
     """Sweep, then work until no row is held or unsettled; return those that are due later than `wait` seconds."""
     with progress(live.console if live else None) as bar:
         task = bar.add_task("comparing buckets and ledger", total=None)
@@ -171,7 +172,7 @@ async def _work_off(app: App, wait: float, live: LiveLines | None) -> list[Row]:
             await app.worked_off()
             rows = [row for row in await app.units.unsettled(10_000) if row.key.handler in app.handlers]
             last = app.clock() + round(wait * 1000)
-            later = [row for row in rows if row.lease_token is None and row.wake_at is not None and row.wake_at > last]
+            later = [row for row in rows if not row.held and row.due > last]
             if len(later) == len(rows):
                 return later
             bar.update(task, description=_waiting(rows, app.clock()))
@@ -179,49 +180,50 @@ async def _work_off(app: App, wait: float, live: LiveLines | None) -> list[Row]:
             await app.waker.wake()
 
 
-def _pause(rows: list[Row], now: int) -> float:
+def _pause(rows: list[Unsettled], now: int) -> float:
     """Return the seconds until the first deadline, at most `LOOK_SECONDS`: others may settle their units before."""
-    due = min((row.lease_until if row.lease_token is not None else row.wake_at) or now for row in rows)
-    return min(max((due - now) / 1000, 0.05), LOOK_SECONDS)
+    return min(max((min(row.due for row in rows) - now) / 1000, 0.05), LOOK_SECONDS)
 
 
 def _comparing(report: Report) -> str:
     return f"comparing buckets and ledger: {numbered(report.listed, 'object')}, {report.new + report.changed:,} to do"
 
 
-def _waiting(rows: list[Row], now: int) -> str:
-    held = sum(row.lease_token is not None for row in rows)
-    due = min((row.wake_at for row in rows if row.lease_token is None and row.wake_at is not None), default=None)
+def _waiting(rows: list[Unsettled], now: int) -> str:
+    held = sum(row.held for row in rows)
+    due = min((row.due for row in rows if not row.held), default=None)
     parts = [f"{held:,} held elsewhere"] if held else []
     if due is not None:
         parts.append(f"next retry in {duration(max(due - now, 0) / 1000)}")
     return "waiting: " + ", ".join(parts)
 
 
-async def _verdict(app: App, later: list[Row]) -> int:
+async def _verdict(app: App, later: list[Unsettled]) -> int:
     """Record, name what is left or failed, and choose the exit code."""
     await app.recorder.flush()
     settings = app.settings
     out = console(error=True)
-    failed = [row async for row in _failed(app)]
-    for row in failed[:LISTED]:
-        out.print(f"failed: {row.key.bucket}/{shown(row.key.unit)}: {row.error}", soft_wrap=True)
+    failed = 0
+    async for bucket, chosen in _failed(app):
+        failed += 1
+        if failed <= LISTED:
+            out.print(f"failed: {bucket}/{shown(chosen.unit)}: {chosen.error}", soft_wrap=True)
     for row in later[:LISTED]:
-        due = duration(max((row.wake_at or 0) - app.clock(), 0) / 1000)
+        due = duration(max(row.due - app.clock(), 0) / 1000)
         out.print(f"due in {due}: {row.key.bucket}/{shown(row.key.unit)}: {row.error}", soft_wrap=True)
     if later:
         longer = command(settings, "run", "--once", "--wait", "3600")
         out.print(f"{numbered(len(later), 'unit')} due later than --wait: run again then, or {longer}", soft_wrap=True)
         return exits.TEMPORARY
     if failed:
-        out.print(f"{numbered(len(failed), 'unit')} failed; {command(settings, 'status')} lists them", soft_wrap=True)
+        out.print(f"{numbered(failed, 'unit')} failed; {command(settings, 'status')} lists them", soft_wrap=True)
         return exits.FAILED
     return exits.OK
 
 
-async def _failed(app: App) -> AsyncIterator[Row]:
-    """Yield the failed units that a route still takes."""
+async def _failed(app: App) -> AsyncIterator[tuple[str, Chosen]]:
+    """Yield bucket and row of the failed units that a route still takes."""
     for handler, bucket in sorted({(route.handler, route.bucket) for route in app.router.routes}):
         async for row in app.units.select(handler, bucket, Selection(status=Status.FAILED.value)):
-            if app.looker.route_of(row.key) is not None:
-                yield row
+            if app.looker.route_of(UnitKey(handler, bucket, row.unit)) is not None:
+                yield bucket, row

@@ -213,7 +213,7 @@ async def _replay(settings: Settings, request: Request, *, rate: float | None, y
 
 def _print_plan(plan: Plan, *, done: bool) -> None:
     out = console()
-    out.print(f"{numbered(len(plan.candidates), 'unit')} chosen")
+    out.print(f"{numbered(len(plan.work) + plan.current, 'unit')} chosen")
     for action, number in plan.counts.items():
         if number:
             out.print(f"  {number:,} {ACTIONS[action]}")

@@ -1,4 +1,4 @@
-"""What sweep, replay, recorder, schedule, store and people read from the ledger and keep in it."""
+"""What sweep, replay, recorder and people read from the ledger and keep in it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from consumer import ledger_statements as statements
-from consumer.etag_cache import FileStamp
 from consumer.ledger import Ledger, receipt_json, receipt_of, row_of
-from consumer.ledger_schema import folder_etags, history, leases, sweeps, units
+from consumer.ledger_schema import KEY, history, sweeps, units
 from consumer.protocol import Row, Status
 from consumer.workitem import UnitKey
 from handlers.contract import ABSENT, Failure, Outcome, Receipt
@@ -19,18 +18,50 @@ from handlers.contract import ABSENT, Failure, Outcome, Receipt
 PAGE = 10_000
 """Rows of one short read transaction; a long read cursor would keep SQLite's log from being folded in."""
 
-LOOKUP = 500
-"""Keys of one look-up."""
+UNKNOWN = "?"
+"""Fingerprint of a receipt whose version nobody can tell: `Handler.inventory`."""
 
 
 class Seen(NamedTuple):
-    """What a sweep needs to know of a row."""
+    """What a sweep and a replay need to know of a row."""
 
     unit: str
     status: str
     observed_etag: str | None
     held: bool
     wake_at: int | None
+    applied_etag: str | None
+
+
+_SEEN = (
+    units.c.unit,
+    units.c.status,
+    units.c.observed_etag,
+    units.c.lease_token.is_not(None).label("held"),
+    units.c.wake_at,
+    units.c.applied_etag,
+)
+
+
+class Chosen(NamedTuple):
+    """A row that a person meant."""
+
+    unit: str
+    modified: int | None
+    size: int | None
+    error: str | None
+
+
+class Unsettled(NamedTuple):
+    """A row that is held or has a deadline."""
+
+    key: UnitKey
+    status: str
+    held: bool
+    due: int
+    """Epoch milliseconds: the end of its lease, or when it is looked at again."""
+    attempts: int
+    error: str | None
 
 
 class Entry(NamedTuple):
@@ -69,22 +100,24 @@ class Units:
 
     async def between(self, handler: str, bucket: str, after: str, upto: str | None) -> AsyncIterator[Seen]:
         """Yield the rows with `after` < unit <= `upto` (None: to the end) in byte order, in short transactions."""
-        columns = (
-            units.c.unit,
-            units.c.status,
-            units.c.observed_etag,
-            units.c.lease_token.is_not(None).label("held"),
-            units.c.wake_at,
-        )
-        query = sa.select(*columns).where(units.c.handler == handler, units.c.bucket == bucket, units.c.unit > after)
+        query = sa.select(*_SEEN).where(units.c.handler == handler, units.c.bucket == bucket, units.c.unit > after)
         if upto is not None:
             query = query.where(units.c.unit <= upto)
         async for row in self._pages(query, ""):
             yield Seen._make(row)
 
-    async def select(self, handler: str, bucket: str, selection: Selection) -> AsyncIterator[Row]:
+    async def known(self, handler: str, bucket: str, names: Sequence[str]) -> dict[str, Seen]:
+        """Return those of some units that have rows; at most some thousands."""
+        query = statements.rows_of(*_SEEN)
+        where = {"handler": handler, "bucket": bucket, "units": list(names)}
+        rows = await self._ledger.read(lambda connection: connection.execute(query, where).all())
+        return {row.unit: Seen._make(row) for row in rows}
+
+    async def select(self, handler: str, bucket: str, selection: Selection) -> AsyncIterator[Chosen]:
         """Yield the rows a person means, in byte order."""
-        query = sa.select(units).where(units.c.handler == handler, units.c.bucket == bucket)
+        query = sa.select(units.c.unit, units.c.modified, units.c.size, units.c.error).where(
+            units.c.handler == handler, units.c.bucket == bucket
+        )
         if selection.since is not None:
             query = query.where(sa.func.coalesce(units.c.modified, units.c.updated_at) >= selection.since)
         if selection.status is not None:
@@ -92,10 +125,12 @@ class Units:
         if selection.error_class is not None:
             query = query.where(units.c.error_class == selection.error_class)
         if selection.other_version_than is not None:
-            query = query.where(units.c.handler_version.is_distinct_from(selection.other_version_than))
-        now = self._ledger.clock()
+            # A row whose sink content nobody wrote yet has no version, and one whose content was removed holds none.
+            query = query.where(
+                units.c.handler_version != selection.other_version_than, units.c.applied_etag.is_distinct_from(ABSENT)
+            )
         async for row in self._pages(query, selection.prefix):
-            yield row_of(row._mapping, None, now)  # noqa: SLF001 (SQLAlchemy's public name for it)
+            yield Chosen._make(row)
 
     async def _pages(self, query: sa.Select[Any], prefix: str) -> AsyncIterator[sa.Row[Any]]:
         if prefix:
@@ -137,19 +172,37 @@ class Units:
         rows = await self._ledger.read(lambda connection: list(connection.execute(query)))
         return {row[0] or "": row[1] for row in sorted(rows, key=lambda row: row[0] or "")}
 
-    async def unsettled(self, most: int = 1000) -> list[Row]:
+    async def unsettled(self, most: int = 1000) -> list[Unsettled]:
         """Return rows that are held or have a deadline, the earliest deadline first."""
-        waiting = sa.or_(units.c.lease_token.is_not(None), units.c.wake_at.is_not(None))
-        deadline = sa.func.coalesce(units.c.lease_until, units.c.wake_at)
-        query = sa.select(units).where(waiting).order_by(deadline).limit(most)
-        return await self._ledger.read(lambda connection: self._rows(connection, query))
+        held, waiting = (
+            sa.select(
+                *(units.c[name] for name in KEY),
+                units.c.status,
+                units.c.lease_token.is_not(None).label("held"),
+                deadline.label("due"),
+                units.c.attempts,
+                units.c.error,
+            )
+            .where(condition, deadline.is_not(None))
+            .order_by(deadline)
+            .limit(most)
+            .subquery()
+            for condition, deadline in (
+                (units.c.lease_token.is_not(None), units.c.lease_until),
+                (units.c.lease_token.is_(None), units.c.wake_at),
+            )
+        )
+        query = sa.union_all(sa.select(held), sa.select(waiting)).order_by("due").limit(most)
+        rows = await self._ledger.read(lambda connection: connection.execute(query).all())
+        return [Unsettled(UnitKey(*row[:3]), *row[3:]) for row in rows]
 
     async def rebuild(self, found: Sequence[tuple[UnitKey, Receipt | None, Failure | None]]) -> int:
         """
         REBUILD: insert rows for what a sink says it holds; rows that are there stay as they are.
 
         A recorded failure makes the row failed for that version, on top of what the sink still holds. A receipt whose
-        version the sink cannot tell leaves the row open, so that the unit is looked at and committed again.
+        version nobody can tell (`UNKNOWN`) leaves the row open and without a version, so that the next sweep hints the
+        unit and its current version is committed again.
 
         Returns:
             How many rows were new.
@@ -165,15 +218,14 @@ class Units:
 
     @staticmethod
     def _rebuilt(key: UnitKey, receipt: Receipt | None, failure: Failure | None, now: int) -> dict[str, Any]:
-        told = receipt is not None and receipt.fingerprint != ""
-        applied = receipt.fingerprint if receipt is not None and told else None
+        applied = None if receipt is None or receipt.fingerprint == UNKNOWN else receipt.fingerprint
         return {
             **key._asdict(),
             "status": (Status.DONE if failure is None else Status.FAILED).value,
             "applied_etag": applied,
             "receipt": None if receipt is None else receipt_json(receipt),
             "observed_etag": applied if failure is None else failure.fingerprint,
-            "open": failure is not None or not told,
+            "open": failure is not None or applied is None,
             "attempts": 0,
             "dirty": False,
             "force": False,
@@ -225,10 +277,19 @@ class History:
         await self._ledger.write(lambda connection: connection.execute(done, values))
 
     async def prune(self, before: int, most: int = 10_000) -> int:
-        """Delete entries older than `before` (epoch milliseconds), never one still to be recorded."""
+        """
+        Delete entries older than `before` (epoch milliseconds), never one still to be recorded.
+
+        Runs in transactions of at most `most` entries, so that work under way is not held up. Returns how many went.
+        """
         old = sa.select(history.c.id).where(history.c.at < before, history.c.recorded.is_not(False)).limit(most)
         drop = sa.delete(history).where(history.c.id.in_(old))
-        return await self._ledger.write(lambda connection: connection.execute(drop).rowcount)
+        deleted = 0
+        while True:
+            some = await self._ledger.write(lambda connection: connection.execute(drop).rowcount)
+            deleted += some
+            if some < most:
+                return deleted
 
     @staticmethod
     def _outcome(row: sa.Row[Any]) -> Outcome:
@@ -245,40 +306,6 @@ class History:
             error=detail.get("error"),
             route=detail["route"],
         )
-
-
-class Leases:
-    """Named leases of periodic tasks: one process at a time."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    async def take(self, name: str, token: str, *, due: bool = True) -> bool:
-        """Take a lease that is free; with `due` only when its next time has come."""
-
-        def take(connection: sa.Connection) -> bool:
-            now = self._ledger.clock()
-            clocks = {"now": now, "due": now if due else 1 << 62}
-            values = {"name": name, "token": token, "until": now + self._ledger.lease_ms}
-            rows = connection.execute(statements.take_lease(connection.dialect.name), {**values, **clocks}).all()
-            return [row.token for row in rows] == [token]
-
-        return await self._ledger.write(take)
-
-    async def extend(self, name: str, token: str) -> bool:
-        """Hold on to a lease; False when it is lost."""
-
-        def extend(connection: sa.Connection) -> bool:
-            mine = sa.update(leases).where(leases.c.name == name, leases.c.token == token)
-            return connection.execute(mine.values(until=self._ledger.clock() + self._ledger.lease_ms)).rowcount == 1
-
-        return await self._ledger.write(extend)
-
-    async def release(self, name: str, token: str, next_at: int | None = None) -> None:
-        """Give a lease back; `next_at` (epoch milliseconds) is when it is due again."""
-        mine = sa.update(leases).where(leases.c.name == name, leases.c.token == token)
-        free = mine.values(token=None, until=None, **({} if next_at is None else {"next_at": next_at}))
-        await self._ledger.write(lambda connection: connection.execute(free))
 
 
 class Sweeps:
@@ -304,33 +331,3 @@ class Sweeps:
         query = sa.select(sweeps.c.report).order_by(sweeps.c.started_at.desc()).limit(1)
         found: Mapping[str, Any] | None = await self._ledger.read(lambda connection: connection.scalar(query))
         return found
-
-
-class FolderEtags:
-    """ETags of files in folder buckets, valid while size, times and inode are the same."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    async def get_many(self, bucket: str, keys: Sequence[str]) -> dict[str, tuple[FileStamp, str]]:
-        """Return what is known of some keys of a bucket."""
-
-        def look(connection: sa.Connection) -> dict[str, tuple[FileStamp, str]]:
-            found = {}
-            for start in range(0, len(keys), LOOKUP):
-                some = folder_etags.c.key.in_(keys[start : start + LOOKUP])
-                for row in connection.execute(sa.select(folder_etags).where(folder_etags.c.bucket == bucket, some)):
-                    found[row.key] = (FileStamp(row.size, row.mtime_ns, row.ctime_ns, row.inode), row.etag)
-            return found
-
-        return await self._ledger.read(look)
-
-    async def put_many(self, bucket: str, entries: Mapping[str, tuple[FileStamp, str]]) -> None:
-        """Remember the ETags of some keys."""
-        values = [
-            {"bucket": bucket, "key": key, "etag": etag, **state._asdict()} for key, (state, etag) in entries.items()
-        ]
-        if values:
-            await self._ledger.write(
-                lambda connection: connection.execute(statements.put_etags(connection.dialect.name), values)
-            )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from consumer.hints import Hints
-from consumer.ledger_views import Selection, Units
-from consumer.look import Look, Looker
-from consumer.protocol import Row, Status
+from consumer.ledger_views import Seen, Selection, Units
+from consumer.look import Looker
+from consumer.protocol import Status
 from consumer.router import Route
 from consumer.store import Store
 from consumer.workitem import UnitKey
+
+PAGE = 1000
+"""Units listed before their rows are read."""
 
 Action = Literal["ingest", "look", "again", "current"]
 
@@ -56,18 +60,16 @@ class Request:
 class Plan:
     """What a replay would do."""
 
-    candidates: list[Candidate] = field(default_factory=list)
+    work: list[Candidate] = field(default_factory=list)
+    """The units that would be hinted."""
+    current: int = 0
+    """Number of units that are left alone; a limit does not count them."""
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of units by action."""
-        counted = Counter(candidate.action for candidate in self.candidates)
-        return {action: counted.get(action, 0) for action in ("ingest", "look", "again", "current")}
-
-    @property
-    def work(self) -> list[Candidate]:
-        """The units that would be hinted."""
-        return [candidate for candidate in self.candidates if candidate.action != "current"]
+        counted = Counter(candidate.action for candidate in self.work)
+        return {**{action: counted[action] for action in ("ingest", "look", "again")}, "current": self.current}
 
 
 class Replay:
@@ -92,13 +94,24 @@ class Replay:
 
     async def plan(self, request: Request) -> Plan:
         """Choose, without doing anything."""
-        found = [candidate async for candidate in self._candidates(request)]
+        plan = Plan()
+        newest: list[tuple[int, int, Candidate]] = []
+        number = 0
+        async for candidate in self._candidates(request):
+            if candidate.action == "current":
+                plan.current += request.limit is None
+            elif request.newest_first and request.limit is not None:
+                number -= 1  # of equal times the first stays
+                keep = heapq.heappush if len(newest) < request.limit else heapq.heappushpop
+                keep(newest, (candidate.modified, number, candidate))
+            else:
+                plan.work.append(candidate)
+                if len(plan.work) == request.limit:
+                    break
+        plan.work += [candidate for _modified, _number, candidate in newest]
         if request.newest_first:
-            found.sort(key=lambda candidate: (-candidate.modified, candidate.key))
-        if request.limit is not None:
-            work = [candidate for candidate in found if candidate.action != "current"]
-            found = work[: request.limit]
-        return Plan(found)
+            plan.work.sort(key=lambda candidate: (-candidate.modified, candidate.key))
+        return plan
 
     async def run(
         self,
@@ -132,37 +145,66 @@ class Replay:
             other_version_than=self._versions[handler] if request.other_version else None,
         )
         async for row in self._units.select(handler, bucket, selection):
-            yield Candidate(row.key, "again", row.modified or 0, row.size or 0)
+            yield Candidate(UnitKey(handler, bucket, row.unit), "again", row.modified or 0, row.size or 0)
 
     async def _objects(self, handler: str, bucket: str, request: Request) -> AsyncIterator[Candidate]:
         """Everything the bucket holds, against its rows: units without a row are ingested."""
-        rows = {row.key: row async for row in self._units.select(handler, bucket, Selection(prefix=request.prefix))}
-        seen: set[UnitKey] = set()
+        page: list[_Listed] = []
+        async for listed in self._listed(handler, bucket, request):
+            page.append(listed)
+            if len(page) == PAGE:
+                for candidate in await self._compared(handler, bucket, page, force=request.force):
+                    yield candidate
+                page = []
+        for candidate in await self._compared(handler, bucket, page, force=request.force):
+            yield candidate
+
+    async def _listed(self, handler: str, bucket: str, request: Request) -> AsyncIterator[_Listed]:
+        """Yield the units of a listing, each once: the objects of one follow each other."""
+        last = ""
         async for found in self._store.list(bucket, request.prefix):
             belongs = self._looker.unit_of(bucket, found.key)
-            if belongs is None or belongs[1].handler != handler or belongs[1] in seen:
+            if belongs is None or belongs[1].handler != handler or belongs[1].unit == last:
                 continue
             key = belongs[1]
+            last = key.unit
+            listed = _Listed(key, found.etag, found.modified, found.size)
             if key.unit.endswith("/"):
-                seen.add(key)
-            look = await self._looker.look(key) if key.unit.endswith("/") else None
-            modified = (look.modified or 0) if look else found.modified
-            if request.since is not None and modified < request.since:
-                continue
-            version = look.fingerprint if look else found.etag
-            action = _action(rows.get(key), version, force=request.force)
-            yield Candidate(key, action, modified, _size(look, found.size))
+                look = await self._looker.look(key)
+                if look is not None:
+                    listed = _Listed(key, look.fingerprint, look.modified or 0, look.size)
+            if request.since is None or listed.modified >= request.since:
+                yield listed
+
+    async def _compared(self, handler: str, bucket: str, page: list[_Listed], *, force: bool) -> list[Candidate]:
+        """Compare units with their rows, which are read after the listing: a change after it is hinted anyway."""
+        rows = await self._units.known(handler, bucket, [listed.key.unit for listed in page]) if page else {}
+        return [
+            Candidate(
+                listed.key,
+                _action(rows.get(listed.key.unit), listed.fingerprint, force=force),
+                listed.modified,
+                listed.size,
+            )
+            for listed in page
+        ]
 
 
-def _size(look: Look | None, size: int) -> int:
-    return size if look is None else look.size
+class _Listed(NamedTuple):
+    """A unit as the listing shows it."""
+
+    key: UnitKey
+    fingerprint: str
+    modified: int
+    size: int
 
 
-def _action(row: Row | None, version: str, *, force: bool) -> Action:
+def _action(row: Seen | None, version: str, *, force: bool) -> Action:
     if row is None:
         return "ingest"
     if force or row.status in (Status.FAILED, Status.SKIPPED, Status.RETRYING):
         return "again"
-    if row.status is Status.DONE and row.observed_etag == version and row.applied_etag == version and row.settled:
+    settled = not row.held and row.wake_at is None
+    if row.status == Status.DONE and row.observed_etag == version and row.applied_etag == version and settled:
         return "current"
     return "look"

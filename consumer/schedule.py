@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from consumer.ledger_views import Leases
+from consumer.ledger_leases import Leases
 
 log = structlog.get_logger("lakedrop.schedule")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from consumer import __version__
+from consumer import __version__, ledger_views
 from consumer.app import App
 from consumer.ledger_status import Backlog, Backlogs
 from consumer.protocol import Row
@@ -142,15 +142,14 @@ async def _groups(app: App, backlogs: list[Backlog]) -> tuple[Group, ...]:
     )
 
 
-def _unsettled(row: Row) -> Unsettled:
-    due = row.lease_until if row.lease_token is not None else row.wake_at
+def _unsettled(row: ledger_views.Unsettled) -> Unsettled:
     return Unsettled(
         bucket=row.key.bucket,
         unit=row.key.unit,
         handler=row.key.handler,
-        status=row.status.value,
-        held=row.lease_token is not None,
-        due=None if due is None else iso(due),
+        status=row.status,
+        held=row.held,
+        due=iso(row.due),
         attempts=row.attempts,
         error=row.error,
     )

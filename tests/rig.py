@@ -13,8 +13,9 @@ from consumer.gate import Gate
 from consumer.held import Settled
 from consumer.hints import Hints
 from consumer.ledger import Ledger, sqlite_engine
+from consumer.ledger_leases import Leases
 from consumer.ledger_schema import units
-from consumer.ledger_views import History, Leases, Sweeps, Units
+from consumer.ledger_views import History, Sweeps, Units
 from consumer.local_broker import LocalBroker
 from consumer.look import Looker
 from consumer.protocol import Row

@@ -12,7 +12,8 @@ from consumer.gate import Gate
 from consumer.hints import Hints
 from consumer.ingress import Ingress
 from consumer.ledger import Ledger
-from consumer.ledger_views import Leases, Sweeps, Units
+from consumer.ledger_leases import Leases
+from consumer.ledger_views import Sweeps, Units
 from consumer.local_broker import LocalBroker
 from consumer.look import Looker
 from consumer.retry import RetryPolicy

@@ -571,13 +571,94 @@ async def test_rebuilt_failure_is_failed_for_its_version_and_open() -> None:
 @virtual
 async def test_rebuilt_unit_of_unknown_version_is_looked_at_again() -> None:
     async with opened() as ledger:
-        await Units(ledger).rebuild([(KEY, Receipt("", "1", "t", {}), None)])
+        await Units(ledger).rebuild([(KEY, Receipt("?", "1", "t", {"rows": 2}), None)])
         row = await find(ledger)
 
     assert (row.observed_etag, row.applied_etag, row.open) == (None, None, True)
+    assert row.receipt == Receipt("?", "1", "t", {"rows": 2})
+
+
+@virtual
+async def test_rebuilt_failure_on_top_of_an_unknown_version_trusts_nothing_of_the_sink() -> None:
+    async with opened() as ledger:
+        await Units(ledger).rebuild([(KEY, Receipt("?", "1", "t", {}), Failure("bad", "CsvError", "no rows"))])
+        row = await find(ledger)
+
+    assert (row.status, row.observed_etag, row.applied_etag, row.open) == (Status.FAILED, "bad", None, True)
+
+
+@virtual
+async def test_rebuilt_unit_that_the_sink_holds_nothing_of_is_gone() -> None:
+    async with opened() as ledger:
+        await Units(ledger).rebuild([(KEY, Receipt(ABSENT, "1", "t", {}), None)])
+        row = await find(ledger)
+
+    assert row.gone
+    assert (row.applied_etag, row.open) == (ABSENT, False)
+
+
+# Views
+
+
+@virtual
+async def test_unsettled_rows_come_by_deadline_held_or_not() -> None:
+    async with opened() as ledger:
+        for unit, wait in (("soon", 10_000), ("late", 90_000)):
+            row = await held(ledger, KEY._replace(unit=unit))
+            await ledger.settle(settlement(row, status=Status.RETRYING, wake_at=now() + wait, error="down"))
+        await ledger.settle(done(await held(ledger, KEY._replace(unit="settled")), "a"))
+        await held(ledger, KEY._replace(unit="held"))
+        units = Units(ledger)
+        found = await units.unsettled()
+        first = await units.unsettled(1)
+
+    assert [(row.key.unit, row.held, row.due - now(), row.error) for row in found] == [
+        ("soon", False, 10_000, "down"),
+        ("held", True, LEASE_MS, None),
+        ("late", False, 90_000, "down"),
+    ]
+    assert first == found[:1]
+
+
+@virtual
+async def test_history_past_its_time_goes_however_much_it_is() -> None:
+    async with opened() as ledger:
+        row = await held(ledger)
+        await ledger.settle(done(row, "a", history=[entry(row, str(number)) for number in range(7)]))
+        waiting = {**entry(row, "to be recorded"), "recorded": False}
+        row = await held(ledger)
+        await ledger.settle(done(row, "a", history=[waiting]))
+        await after(1)
+
+        assert await History(ledger).prune(now(), most=3) == 7
+        assert [line.event for line in await History(ledger).timeline(KEY)] == ["to be recorded"]
 
 
 # Transactions
+
+
+@virtual
+async def test_claim_that_waited_for_its_transaction_counts_from_then() -> None:
+    async def slow(function: Any, *arguments: Any) -> Any:
+        await asyncio.sleep(5)
+        return function(*arguments)
+
+    async with opened(run=slow) as ledger:
+        row = await held(ledger)
+
+    assert row.lease_until == row.db_now + LEASE_MS
+    assert row.suspect_until == row.db_now + GRACE_MS
+
+
+@virtual
+async def test_settled_row_has_the_receipt_that_is_stored() -> None:
+    async with opened() as ledger:
+        applied = await ledger.settle(done(await held(ledger), "a"))
+        looked = await ledger.settle(settlement(await held(ledger), status=Status.DONE, head="a"))
+
+    assert applied is not None
+    assert looked is not None
+    assert applied.receipt == looked.receipt == Receipt("a", "1", "t", {"rows": 1})
 
 
 @virtual

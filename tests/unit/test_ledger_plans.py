@@ -83,7 +83,22 @@ async def test_no_query_of_a_sweep_reads_more_than_its_range() -> None:
     with spy.watching() as plans:
         for upto in ("z", None):
             assert [row async for row in units.between("h", "b", "a", upto)] == []
+        assert await units.known("h", "b", ["u", "v"]) == {}
         await units.rebuild([(KEYS[0], Receipt("x", "1", "t", {}), None)])
     await spy.ledger.aclose()
 
     assert_none_scans(plans)
+
+
+async def test_unsettled_rows_are_found_by_their_deadlines_without_reading_receipts() -> None:
+    spy = Spy()
+    await spy.ledger.open()
+    with spy.watching() as plans:
+        assert await Units(spy.ledger).unsettled() == []
+    await spy.ledger.aclose()
+
+    (plan,) = plans
+    assert "SCAN units" not in plan.replace("SCAN units USING INDEX units_lease_until", "").replace(
+        "SCAN units USING INDEX units_wake_at", ""
+    )
+    assert "receipt" not in plan

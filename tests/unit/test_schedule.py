@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from consumer.ledger_views import Leases
+from consumer.ledger_leases import Leases
 from consumer.schedule import Schedule
 from tests.rig import LEASE, rig
 from tests.virtual_loop import virtual
