@@ -64,11 +64,16 @@ def one_table(parts: Sequence[Part], schema: pa.Schema, at: int) -> pa.Table:
         pa.concat_tables([part.table for part in group])
         for _, group in groupby(parts, key=lambda part: part.table.schema)
     ]
+    # A look-up by name in a wide Arrow table searches all names.
+    columns = [dict(zip(block.schema.names, block.columns, strict=True)) for block in blocks]
     arrays = []
     for field in schema:
         values = constants.get(field.name)
         if values is None:
-            chunks = [_column(block, field.name.lower(), field.type) for block in blocks]
+            chunks = [
+                _column(found.get(field.name.lower()), block.num_rows, field.type)
+                for block, found in zip(blocks, columns, strict=True)
+            ]
             values = pa.chunked_array([chunk for column in chunks for chunk in column.chunks], field.type)
         elif field.name == INGESTED_AT:
             values = values.cast(field.type)
@@ -77,10 +82,8 @@ def one_table(parts: Sequence[Part], schema: pa.Schema, at: int) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields)).combine_chunks()
 
 
-def _column(block: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-    if name in block.schema.names:
-        return block.column(name).cast(kind)
-    return pa.chunked_array([pa.nulls(block.num_rows, kind)])
+def _column(found: pa.ChunkedArray | None, rows: int, kind: pa.DataType) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.nulls(rows, kind)]) if found is None else found.cast(kind)
 
 
 def _repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
