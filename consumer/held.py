@@ -9,12 +9,18 @@ from typing import Any
 from consumer import retry
 from consumer.ledger import receipt_json
 from consumer.look import Look
-from consumer.protocol import QUIET, Row, Status, Step
+from consumer.protocol import QUIET, UNROUTED, Row, Status, Step
 from consumer.workitem import Hint, UnitKey
 from handlers.contract import ABSENT, Receipt
 
 STORE = "store"
 """Step of a look that got no answer from the store."""
+
+NO_ROUTE = "no route"
+"""Step of a look at a unit that no route takes any more."""
+
+NEWS_ONCE = {Step.KEEP.value: ABSENT, NO_ROUTE: UNROUTED}
+"""Steps that are news only while the row shows another version than this."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +80,7 @@ def entries_of(
     at: int,
 ) -> list[dict[str, Any]]:
     """Return what a settlement adds to the timeline: what changed. Looks that found all as it was leave no trace."""
-    if step in QUIET or (step == Step.KEEP.value and held.row.observed_etag == ABSENT):
+    if step in QUIET or (step in NEWS_ONCE and held.row.observed_etag == NEWS_ONCE[step]):
         return []
     detail: dict[str, Any] = {
         "reason": held.hint.reason,

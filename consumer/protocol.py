@@ -27,7 +27,14 @@ class Status(StrEnum):
     FAILED = "failed"
     """The version last looked at cannot be ingested; the sink keeps the last good one."""
     SKIPPED = "skipped"
-    """Not the handler's kind of object; looked at again when its content changes."""
+    """Not the handler's kind of object, until its content changes; or no route takes it, until one does."""
+
+
+UNROUTED: Final = "no route"
+"""
+`observed_etag` of a unit that lost its route. It equals no fingerprint: as soon as a route takes the unit again, every
+look and every sweep finds it changed. What was applied stays known.
+"""
 
 
 class Step(Enum):
@@ -61,7 +68,7 @@ class Row:
     """What the sink holds, as far as is known; `ABSENT` for nothing, None for never told."""
     receipt: Receipt | None
     observed_etag: str | None
-    """Version of the last look or attempt; `ABSENT` for no object, None for never."""
+    """Version of the last look or attempt; `ABSENT` for no object, `UNROUTED` without a route, None for never."""
     open: bool
     """A sink write may be outstanding."""
     attempts: int
@@ -129,7 +136,7 @@ class Settlement:
     token: str
     status: Status
     head: str | None
-    """Becomes `observed_etag`; None leaves it (the store did not answer)."""
+    """Becomes `observed_etag`; `UNROUTED` without a route; None leaves it (the store did not answer)."""
     attempts: int
     receipt: Receipt | None = None
     """Set when a commit of this claim was made: becomes `applied_etag` and `receipt`, and closes `open`."""

@@ -15,10 +15,10 @@ import structlog
 from consumer import retry
 from consumer.broker_port import Broker
 from consumer.gate import Gate, Pass
-from consumer.held import STORE, Held, Settled, entries_of, entry_of
+from consumer.held import NO_ROUTE, STORE, Held, Settled, entries_of, entry_of
 from consumer.ledger import Ledger
 from consumer.look import Look, Looker
-from consumer.protocol import QUIET, Row, Settlement, Status, Step, decide
+from consumer.protocol import QUIET, UNROUTED, Row, Settlement, Status, Step, decide
 from consumer.workitem import dead_queue, encode
 from handlers.contract import (
     Claim,
@@ -87,7 +87,7 @@ class Reconciler:
             )
         if look is None:
             unrouted = Skip("no route takes this key any more")
-            return await self._settle(held, "no route", Status.SKIPPED, None, row.attempts, error=unrouted)
+            return await self._settle(held, NO_ROUTE, Status.SKIPPED, None, 0, head=UNROUTED, error=unrouted)
         step = decide(row, look.fingerprint, now=self._ledger.clock(), keep=look.keep, fenced=self._handler.fenced)
         if step is Step.BEGIN:
             return await self._work(held, look)
@@ -201,6 +201,7 @@ class Reconciler:
         look: Look | None,
         attempts: int,
         *,
+        head: str | None = None,
         receipt: Receipt | None = None,
         error: Exception | None = None,
         wake_at: int | None = None,
@@ -220,15 +221,15 @@ class Reconciler:
             key=held.key,
             token=held.token,
             status=status,
-            head=None if look is None else look.fingerprint,
+            head=head if look is None else look.fingerprint,
             attempts=attempts,
             receipt=receipt,
             error_class=error_class,
             error=message,
             wake_at=wake_at,
             suspect=suspect,
-            size=None if look is None else look.size,
-            modified=None if look is None else look.modified,
+            size=row.size if look is None else look.size,
+            modified=row.modified if look is None else look.modified,
             history=tuple(entries),
         )
         held.settling = True

@@ -33,7 +33,7 @@ LEASE = "sweep"
 
 @dataclass(slots=True)
 class Report:
-    """What a sweep saw and did. All numbers are of units, but `listed` and `unrouted`, which are of objects."""
+    """What a sweep saw and did. All numbers are of units, but `listed` and `unrouted`, which are of listed objects."""
 
     id: str
     started_at: int
@@ -42,6 +42,8 @@ class Report:
     listed: int = 0
     unrouted: int = 0
     """Objects that no route takes."""
+    unrouted_units: int = 0
+    """Units of the swept handlers that the ledger knows and no route takes any more; they are in neither digest."""
     matched: int = 0
     """The ledger knows this version: it is in the sink, or failed, or skipped."""
     new: int = 0
@@ -61,7 +63,7 @@ class Report:
     digest: str = ""
     """SHA-256 over the listed units and their versions."""
     ledger_digest: str = ""
-    """The same over the rows; equal digests: the ledger accounts for exactly what the buckets hold."""
+    """The same over the rows of routed units; equal digests: the ledger accounts for exactly what the buckets hold."""
 
     @property
     def agrees(self) -> bool:
@@ -216,7 +218,6 @@ class Sweeper:
         listed = iter(side.listed)
         found = next(listed, None)
         async for row in self._units.between(side.handler, side.bucket, side.after, upto):
-            _add(side.ledger_digest, row.unit, row.observed_etag)
             while found is not None and found.key.unit < row.unit:
                 await self._unknown(side, found, report)
                 found = next(listed, None)
@@ -239,6 +240,7 @@ class Sweeper:
 
     async def _known(self, side: _Side, found: _Found, row: Seen, report: Report) -> None:
         _add(side.digest, found.key.unit, found.fingerprint)
+        _add(side.ledger_digest, row.unit, row.observed_etag)
         side.known += _follows(found.route)
         if row.held:
             report.held += 1
@@ -254,6 +256,13 @@ class Sweeper:
 
     async def _unlisted(self, side: _Side, row: Seen, report: Report) -> None:
         key = UnitKey(side.handler, side.bucket, row.unit)
+        route = self._looker.route_of(key)
+        if route is None:
+            report.unrouted_units += 1
+            if row.held:
+                await self._hints.bulk(key, "sweep")
+            return
+        _add(side.ledger_digest, row.unit, row.observed_etag)
         if row.held:
             report.held += 1
             await self._hints.bulk(key, "sweep")
@@ -262,15 +271,12 @@ class Sweeper:
         elif row.observed_etag == ABSENT:
             report.matched += 1
         else:
-            await self._confirm(side, key, row, report)
+            await self._confirm(side, key, route, row, report)
 
-    async def _confirm(self, side: _Side, key: UnitKey, row: Seen, report: Report) -> None:
+    async def _confirm(self, side: _Side, key: UnitKey, route: Route, row: Seen, report: Report) -> None:
         """Ask the store itself before a unit counts as vanished: it may have come back since the listing."""
         look = await self._looker.look(key)
-        route = self._looker.route_of(key)
-        if look is None or route is None:
-            report.unrouted += 1
-            return
+        assert look is not None  # noqa: S101 (it has a route)
         side.known += _follows(route)
         if look.fingerprint != ABSENT:
             if look.fingerprint != row.observed_etag:

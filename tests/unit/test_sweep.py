@@ -11,7 +11,7 @@ import pytest
 from consumer import ledger_views, sweep
 from consumer.ledger_views import Sweeps
 from consumer.protocol import Status
-from consumer.router import Route
+from consumer.router import Route, Router
 from consumer.sweep import LEASE as SWEEP_LEASE
 from consumer.sweep import Report
 from consumer.workitem import bulk_queue, decode
@@ -47,7 +47,18 @@ async def ingest(made: Rig, **texts: str) -> None:
 
 
 def counts(report: Report) -> dict[str, int]:
-    names = ("listed", "unrouted", "matched", "new", "changed", "vanished", "withheld", "held", "waiting")
+    names = (
+        "listed",
+        "unrouted",
+        "unrouted_units",
+        "matched",
+        "new",
+        "changed",
+        "vanished",
+        "withheld",
+        "held",
+        "waiting",
+    )
     return {name: count for name in names if (count := getattr(report, name))}
 
 
@@ -203,7 +214,80 @@ async def test_row_without_a_route_has_not_vanished() -> None:
         report = await made.sweeper.sweep()
 
         assert await hinted(made) == []
-        assert counts(report) == {"listed": 1, "unrouted": 2}
+        assert counts(report) == {"listed": 1, "unrouted": 1, "unrouted_units": 1}
+        assert report.agrees
+
+
+def reroute(made: Rig, *routes: Route) -> None:
+    """Start again with other routes."""
+    made.looker._router = Router(routes)
+
+
+@virtual
+async def test_units_that_lost_their_route_are_in_neither_digest() -> None:
+    async with rig() as made:
+        await ingest(made, **{"x": "a", "in/y": "b"})
+        reroute(made, Route("in", BUCKET, "in/", (), "fake", RouteOptions()))
+        for _ in range(2):
+            report = await made.sweeper.sweep()
+            assert counts(report) == {"listed": 2, "unrouted": 1, "unrouted_units": 1, "matched": 1}
+            assert report.agrees
+        assert await hinted(made) == []
+
+
+@virtual
+async def test_r9_held_row_without_a_route_is_hinted() -> None:
+    async with rig() as made:
+        await ingest(made, x="a")
+        reroute(made, Route("in", BUCKET, "in/", (), "fake", RouteOptions()))
+        await made.ledger.claim(made.key("x"))
+        report = await made.sweeper.sweep()
+
+        assert await hinted(made) == ["x"]
+        assert counts(report) == {"listed": 1, "unrouted": 1, "unrouted_units": 1}
+
+
+@virtual
+@pytest.mark.parametrize("script", [[], [TransientError("the sink is down")]])
+async def test_unit_whose_route_comes_back_is_swept_in(script: list[Any]) -> None:
+    async with rig(handler=FakeHandler(script=script)) as made:
+        await ingest(made, x="a")
+        elsewhere = Route("in", BUCKET, "in/", (), "fake", RouteOptions())
+        reroute(made, elsewhere)
+        async with made.running():
+            await made.hint("x")
+            assert (await made.until(2)).status is Status.SKIPPED
+        for _ in range(2):
+            assert (await made.sweeper.sweep()).agrees
+        assert await hinted(made) == []
+
+        reroute(made, *made.routes)
+        made.worker = made.new_worker()
+        async with made.running():
+            report = await made.sweeper.sweep()
+            assert counts(report) == {"listed": 1, "changed": 1}
+            assert not report.agrees
+            assert (await made.until(3)).status is Status.DONE
+        assert made.handler.sink == {"x": {"x": "a"}}
+        assert (await made.sweeper.sweep()).agrees
+
+
+@virtual
+async def test_unit_deleted_while_it_had_no_route_vanishes_when_the_route_comes_back() -> None:
+    async with rig(options=REMOVE) as made:
+        await ingest(made, x="a")
+        reroute(made, Route("in", BUCKET, "in/", (), "fake", REMOVE))
+        async with made.running():
+            await made.hint("x")
+            await made.until(2)
+        made.store.delete(BUCKET, "x")
+        reroute(made, *made.routes)
+        made.worker = made.new_worker()
+        async with made.running():
+            assert counts(await made.sweeper.sweep()) == {"vanished": 1}
+            await made.until(3)
+
+        assert made.handler.sink == {"x": {}}
 
 
 # The brake

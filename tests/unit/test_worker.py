@@ -517,6 +517,44 @@ async def test_key_without_a_route_is_skipped_with_the_reason() -> None:
         assert row.settled
 
 
+@virtual
+async def test_unit_whose_route_comes_back_is_ingested() -> None:
+    async with rig(handler=FakeHandler(script=[TransientError("the sink is down")])) as made, made.running(waker=True):
+        made.store.put(BUCKET, "x", "a")
+        await made.hint("x")
+        await made.until(1)
+        made.looker._router = Router(())
+        assert (await made.until(2)).status is Status.SKIPPED
+        made.looker._router = made.router
+        await made.hint("x")
+
+        assert (await made.until(3)).status is Status.DONE
+        assert made.handler.sink == {"x": {"x": "a"}}
+
+
+@virtual
+async def test_unit_without_a_route_keeps_what_is_known_of_its_sink() -> None:
+    async with rig() as made, made.running():
+        made.store.put(BUCKET, "x", "a")
+        await made.hint("x")
+        await made.until(1)
+        before = await made.row("x")
+        made.looker._router = Router(())
+        for number in (2, 3):
+            await made.hint("x")
+            await made.until(number)
+        row = await made.row("x")
+        assert (row.status, row.applied_etag, row.receipt, row.size) == (Status.SKIPPED, "a", before.receipt, 1)
+        assert await made.events("x") == ["done", "skipped"]  # the second look found nothing new
+
+        made.looker._router = made.router
+        await made.hint("x")
+        assert (await made.until(4)).step == "unchanged"
+        row = await made.row("x")
+        assert (row.status, row.error, row.observed_etag) == (Status.DONE, None, "a")
+        assert len(made.handler.claims) == 1
+
+
 # Hints that come meanwhile
 
 
