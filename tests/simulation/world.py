@@ -84,7 +84,12 @@ RARELY_REACHED = frozenset({"swap", "publish", "list"})
 RARE = 8
 """So much likelier are faults where schedules rarely come by."""
 
-ALL_FAULTS: Mapping[str, int] = dict.fromkeys(BOUNDARIES, 2) | {"crash before": 4, "crash after": 4, "stop": 5}
+ALL_FAULTS: Mapping[str, int] = dict.fromkeys(BOUNDARIES, 2) | {
+    "crash before": 4,
+    "crash after": 4,
+    "stop": 5,
+    "transient": 6,  # lanes are crossed seldom
+}
 
 
 class World:
