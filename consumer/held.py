@@ -35,6 +35,8 @@ class Held:
     """BEGIN may have counted an attempt that is not settled yet."""
     settling: bool = False
     """A SETTLE is on its way or has released the row: a token without a row is no lost claim."""
+    stopped: bool = False
+    """The stop came while a SETTLE was on its way."""
     lost: bool = False
     notes: list[dict[str, Any]] = field(default_factory=list)
     """Timeline entries for the next SETTLE."""

@@ -172,8 +172,10 @@ class Reconciler:
         )
 
     async def put_back(self, held: Held) -> None:
-        """Shutdown: due at once, the attempt given back, `open` as it is."""
+        """Shutdown: due at once, the attempt given back, `open` as it is. Nothing when the row is released already."""
         row = held.row
+        if row.lease_token is None:
+            return
         attempts = row.attempts - 1 if held.began else row.attempts
         settlement = Settlement(
             key=held.key,
@@ -181,6 +183,8 @@ class Reconciler:
             status=row.status,
             head=row.observed_etag,
             attempts=attempts,
+            error_class=None if held.began else row.error_class,
+            error=None if held.began else row.error,
             wake_at=self._ledger.clock(),
             stop=True,
             suspect=held.began and not self._handler.fenced,
@@ -188,8 +192,7 @@ class Reconciler:
             modified=row.modified,
             history=tuple(held.notes),
         )
-        settled = await asyncio.shield(self._ledger.settle(settlement))
-        self._tell(held, "stop", settlement, settled)
+        await self._write(held, "stop", settlement)
 
     # SETTLE
 
@@ -232,16 +235,34 @@ class Reconciler:
             modified=row.modified if look is None else look.modified,
             history=tuple(entries),
         )
-        held.settling = True
-        settled = await asyncio.shield(self._ledger.settle(settlement))
-        self._tell(held, step, settlement, settled)
-        if settled is None:
+        if not await self._write(held, step, settlement):
             raise ClaimLost
         if status is Status.FAILED and not as_it_was:
             await self._dead_letter(held, message or "")
-        if settled.lease_token is None:
+        again = held.row.lease_token is not None
+        if again and held.stopped:
+            raise asyncio.CancelledError
+        return again
+
+    async def _write(self, held: Held, step: str, settlement: Settlement) -> bool:
+        """
+        SETTLE, tell, and take over the row as it is now; False when the claim was lost.
+
+        A stop that comes meanwhile waits for the answer: a second SETTLE would tell of the unit twice.
+        """
+        held.settling = True
+        writing = asyncio.ensure_future(self._ledger.settle(settlement))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            held.stopped = True
+            await asyncio.wait([writing])
+        settled = writing.result()
+        self._tell(held, step, settlement, settled)
+        if settled is None:
             return False
-        held.row, held.began, held.settling, held.notes = settled, False, False, []
+        held.row, held.began, held.notes = settled, False, []
+        held.settling = settled.lease_token is None
         return True
 
     async def _dead_letter(self, held: Held, message: str) -> None:

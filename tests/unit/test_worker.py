@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from consumer.broker_port import BrokerUnavailable
 from consumer.local_broker import LocalBroker
-from consumer.protocol import Status
+from consumer.protocol import Row, Settlement, Status
 from consumer.router import Router
 from consumer.worker import Worker
 from consumer.workitem import Hint, Message, bulk_queue, dead_queue, decode, encode, work_queue
@@ -961,6 +961,104 @@ async def test_shutdown_of_a_look_leaves_the_row_as_it_was() -> None:
 
         assert (row.status, row.attempts, row.observed_etag, row.size) == (Status.FAILED, 1, "a", before.size)
         assert row.wake_at == made.clock()
+
+
+@virtual
+@pytest.mark.parametrize("error", [PermanentError("no rows"), Skip("no folder")])
+async def test_shutdown_of_a_look_keeps_the_reason_of_an_earlier_failure(error: Exception) -> None:
+    async with rig(handler=FakeHandler(script=[error])) as made:
+        made.store.put(BUCKET, "x", "a")
+        looking = asyncio.Event()
+
+        async def slow(operation: str) -> None:
+            if made.settled and operation == "head":
+                looking.set()
+                await asyncio.Event().wait()
+
+        made.store.at = slow
+        async with made.running():
+            await made.hint("x")
+            await made.until(1)
+            before = await made.row("x")
+            await made.hint("x")
+            await looking.wait()
+        row = await made.row("x")
+        assert (row.status, row.error_class, row.error) == (before.status, before.error_class, str(error))
+
+        made.store.at = None
+        made.worker = made.new_worker()
+        async with made.running(waker=True):
+            assert (await made.until(3)).step == "still failed"
+        assert (await made.row("x")).error == str(error)
+
+
+def slow_settle(made: Rig) -> asyncio.Event:
+    """Let the answer to the next SETTLE come a second late; the event says that it has been written."""
+    settle, written = made.ledger.settle, asyncio.Event()
+
+    async def slow(settlement: Settlement) -> Row | None:
+        made.ledger.settle = settle  # type: ignore[method-assign]  # whole again
+        row = await settle(settlement)
+        written.set()
+        await asyncio.sleep(1)
+        return row
+
+    made.ledger.settle = slow  # type: ignore[method-assign]  # a ledger that answers late
+    return written
+
+
+@virtual
+async def test_stop_waits_for_the_answer_of_a_settle_under_way() -> None:
+    async with rig(handler=FakeHandler(script=[PermanentError("no rows")])) as made:
+        made.store.put(BUCKET, "x", "a")
+        written = slow_settle(made)
+        async with made.running():
+            await made.hint("x")
+            await written.wait()
+        row = await made.row("x")
+
+        assert (row.status, row.error, row.settled) == (Status.FAILED, "no rows", True)
+        assert [(settled.step, settled.status) for settled in made.settled] == [("begin", Status.FAILED)]
+        assert await made.events("x") == ["failed"]
+        assert len(await dead_letters(made)) == 1
+
+
+@virtual
+async def test_stop_during_a_settle_that_keeps_the_claim_puts_the_row_back() -> None:
+    async with rig() as made:
+        made.store.put(BUCKET, "x", "a")
+        written = slow_settle(made)
+
+        async def hinted(operation: str) -> None:
+            if operation == "read":
+                await made.hint("x")
+                await asyncio.sleep(1)  # the row is dirty now
+
+        made.store.at = hinted
+        async with made.running():
+            await made.hint("x")
+            await written.wait()
+        row = await made.row("x")
+
+        assert (row.status, row.applied_etag, row.lease_token, row.wake_at) == (Status.DONE, "a", None, made.clock())
+        assert [settled.step for settled in made.settled] == ["begin", "stop"]
+        assert await made.events("x") == ["done"]
+        assert len(made.handler.claims) == 1
+
+
+@virtual
+async def test_stop_while_the_copy_for_people_is_published_writes_nothing_more() -> None:
+    async with rig(handler=FakeHandler(script=[PermanentError("no")])) as made:
+        made.worker = made.new_worker(broker=SlowBroker(made.broker))
+        made.store.put(BUCKET, "x", "a")
+        async with made.running():
+            await made.hint("x")
+            await made.until(1)
+        row = await made.row("x")
+
+        assert (row.status, row.error, row.settled) == (Status.FAILED, "no", True)
+        assert [settled.step for settled in made.settled] == ["begin"]
+        assert await made.events("x") == ["failed"]
 
 
 @virtual
