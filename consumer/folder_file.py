@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 from xxhash import xxh3_128
@@ -60,6 +61,9 @@ class ExactReader(io.RawIOBase):
     The file must have the stamp when it is opened and still when its last byte was read, and what was read must have
     the ETag: neither alone notices every writer. Not seekable.
 
+    Args:
+        doubt: Called when the content has another ETag although the stamp is the same.
+
     Raises:
         ObjectGone: The file was deleted.
         ObjectChanged: The file has other content.
@@ -67,7 +71,8 @@ class ExactReader(io.RawIOBase):
         TransientError: The disk failed.
     """
 
-    def __init__(self, path: bytes, stamp: FileStamp, etag: str) -> None:
+    def __init__(self, path: bytes, stamp: FileStamp, etag: str, *, doubt: Callable[[], None]) -> None:
+        self._doubt = doubt
         self._path = path
         self._stamp = stamp
         self._etag = etag
@@ -118,7 +123,10 @@ class ExactReader(io.RawIOBase):
         self._unread -= len(content)
         if not self._verified and (not content or self._unread <= 0):
             self._verified = True
-            if FileStamp.of(os.fstat(self._file.fileno())) != self._stamp or self._digest.hexdigest() != self._etag:
+            if FileStamp.of(os.fstat(self._file.fileno())) != self._stamp:
+                raise self._changed()
+            if self._digest.hexdigest() != self._etag:
+                self._doubt()
                 raise self._changed()
 
     def _changed(self) -> ObjectChanged:

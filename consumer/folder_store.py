@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
-from consumer.etag_cache import EtagCache, FileStamp
+from consumer.etag_cache import EtagCache
 from consumer.folder_file import (
     SMALL_FILE,
     UNREADABLE,
@@ -24,6 +24,7 @@ from consumer.folder_file import (
     provisional_etag,
 )
 from consumer.folder_walk import FoundFile, find, is_listed, walk
+from consumer.known_etags import Etag, KnownEtags
 from consumer.store import UNSTABLE, NoSuchBucket
 from handlers.contract import StoredObject, TransientError
 
@@ -31,8 +32,6 @@ T = TypeVar("T")
 
 PAGE: Final = 1000
 """Keys per look into the cache and per trip to the thread."""
-SETTLED_AFTER_NS: Final = 2_000_000_000
-"""A stamp says nothing about writes within one tick of the file system's clock: 10 ms at best, 2 s on FAT."""
 READ_BUFFER: Final = 1 << 20
 UNSTABLE_RETRY: Final = 1.0
 """Seconds until a file that is being written is looked at again."""
@@ -49,13 +48,14 @@ class RunBlocking(Protocol):
 class FolderObject(StoredObject):
     """One version of a file."""
 
-    __slots__ = ("_path", "_run", "_stamp")
+    __slots__ = ("_doubt", "_path", "_run", "_stamp")
 
-    def __init__(self, file: FoundFile, etag: str, run: RunBlocking) -> None:
+    def __init__(self, file: FoundFile, etag: str, run: RunBlocking, doubt: Callable[[], None]) -> None:
         super().__init__(file.key, etag, file.stamp.size, file.stamp.mtime_ns // 1_000_000)
         self._path = file.path
         self._stamp = file.stamp
         self._run = run
+        self._doubt = doubt
 
     async def open(self) -> BinaryIO:
         """Open the file as a blocking stream that checks what it reads."""
@@ -66,7 +66,7 @@ class FolderObject(StoredObject):
         return self._content() if self.size <= SMALL_FILE else await self._run(self._content)
 
     def _reader(self) -> ExactReader:
-        return ExactReader(self._path, self._stamp, self.etag)
+        return ExactReader(self._path, self._stamp, self.etag, doubt=self._doubt)
 
     def _content(self) -> bytes:
         with self._reader() as reader:
@@ -95,8 +95,7 @@ class FolderStore:
         report: Callable[[str, str, str], None],
     ) -> None:
         self._root = os.fsencode(root.absolute())
-        self._cache = cache
-        self._clock = clock
+        self._etags = KnownEtags(cache, clock=clock)
         self._run = run
         self._report = report
         self._reported: set[bytes] = set()
@@ -115,7 +114,7 @@ class FolderStore:
         found = _hash(file) if file.stamp.size <= SMALL_FILE else await self._cached_or_hashed(bucket, file)
         if isinstance(found, Unstable):
             raise TransientError(f"{bucket}/{key} is being written", retry_after=UNSTABLE_RETRY) from found
-        return self._object(file, found)
+        return self._object(bucket, file, found)
 
     async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncIterator[StoredObject]:
         """
@@ -130,13 +129,13 @@ class FolderStore:
         """
         files = walk(self._existing(bucket), prefix, start_after, partial(self._report_once, bucket))
         while page := await self._run(_take, files):
-            known = await self._known(bucket, page)
+            known = await self._etags.of(bucket, page)
             small = [file for file in page if file.key not in known and file.stamp.size <= SMALL_FILE]
             hashed = await self._run(_hash_all, small) if small else {}
             await self._remember(bucket, hashed)
             for file in page:
                 found = known.get(file.key) or hashed.get(file.key) or await self._hashed(bucket, file)
-                item = self._object(file, found)
+                item = self._object(bucket, file, found)
                 if item is not None:
                     yield item
 
@@ -161,6 +160,11 @@ class FolderStore:
         except OSError as error:
             raise TransientError(f"{os.fsdecode(self._root)}: {error.strerror}: make it a folder of buckets") from error
 
+    async def prune(self) -> None:
+        """Forget the ETags of files that are gone."""
+        for bucket in await self.buckets():
+            await self._etags.prune(bucket, partial(self._run, _gone, self._path(bucket)))
+
     async def aclose(self) -> None:
         """Do nothing: only objects under way hold files, and whoever opened them closes them."""
 
@@ -175,24 +179,20 @@ class FolderStore:
             raise NoSuchBucket(f"no bucket `{bucket}`: create the folder {os.fsdecode(path)}")
         return path
 
-    def _object(self, file: FoundFile, found: Found) -> FolderObject | None:
+    def _object(self, bucket: str, file: FoundFile, found: Found) -> FolderObject | None:
+        doubt = partial(self._etags.doubt, bucket, file.key)
         match found:
             case stamp, etag:
-                return FolderObject(file._replace(stamp=stamp), etag, self._run)
+                return FolderObject(file._replace(stamp=stamp), etag, self._run, doubt)
             case FileNotFoundError() | NotADirectoryError():
                 return None
             case Unstable():
-                return FolderObject(file, provisional_etag(UNSTABLE, file.stamp), self._run)
+                return FolderObject(file, provisional_etag(UNSTABLE, file.stamp), self._run, doubt)
             case _:
-                return FolderObject(file, provisional_etag(UNREADABLE, file.stamp), self._run)
-
-    async def _known(self, bucket: str, files: Sequence[FoundFile]) -> dict[str, Etag]:
-        """Return what the cache knows about these very versions."""
-        entries = await self._cache.get_many(bucket, [file.key for file in files])
-        return {file.key: entries[file.key] for file in files if entries.get(file.key, _NOTHING)[0] == file.stamp}
+                return FolderObject(file, provisional_etag(UNREADABLE, file.stamp), self._run, doubt)
 
     async def _cached_or_hashed(self, bucket: str, file: FoundFile) -> Found:
-        return (await self._known(bucket, [file])).get(file.key) or await self._hashed(bucket, file)
+        return (await self._etags.of(bucket, [file])).get(file.key) or await self._hashed(bucket, file)
 
     async def _hashed(self, bucket: str, file: FoundFile) -> Found:
         found = await self._run(_hash, file)
@@ -200,14 +200,7 @@ class FolderStore:
         return found
 
     async def _remember(self, bucket: str, found: Mapping[str, Found]) -> None:
-        settled_before = self._clock() * 1_000_000 - SETTLED_AFTER_NS
-        etags = {
-            key: entry
-            for key, entry in found.items()
-            if isinstance(entry, tuple) and max(entry[0].mtime_ns, entry[0].ctime_ns) <= settled_before
-        }
-        if etags:
-            await self._cache.put_many(bucket, etags)
+        await self._etags.remember(bucket, {key: entry for key, entry in found.items() if isinstance(entry, tuple)})
 
     def _report_once(self, bucket: str, path: bytes, reason: str) -> None:
         if path not in self._reported:
@@ -215,11 +208,8 @@ class FolderStore:
             self._report(bucket, path.decode(errors="backslashreplace"), reason)
 
 
-Etag = tuple[FileStamp, str]
 Found = Etag | Unstable | OSError
 """What hashing a file came to."""
-
-_NOTHING: Final = (None, "")
 
 
 def is_bucket_name(name: str) -> bool:
@@ -232,6 +222,10 @@ def is_bucket_name(name: str) -> bool:
 
 def _take(files: Iterator[FoundFile]) -> Sequence[FoundFile]:
     return list(islice(files, PAGE))
+
+
+def _gone(bucket: bytes, keys: Sequence[str]) -> Sequence[str]:
+    return [key for key in keys if not os.path.lexists(bucket + b"/" + key.encode())]
 
 
 def _hash(file: FoundFile) -> Found:

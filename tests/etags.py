@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from consumer.etag_cache import FileStamp
 
@@ -16,3 +16,10 @@ class MemoryEtagCache:
 
     async def put_many(self, bucket: str, etags: Mapping[str, tuple[FileStamp, str]]) -> None:
         self._etags.update({(bucket, key): entry for key, entry in etags.items()})
+
+    async def drop_many(self, bucket: str, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._etags.pop((bucket, key), None)
+
+    async def pages(self, bucket: str) -> AsyncIterator[Sequence[str]]:
+        yield sorted(key for of, key in self._etags if of == bucket)

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import pytest
 from xxhash import xxh3_128
 
-from consumer import folder_file, folder_store, folder_walk
+from consumer import folder_file, folder_store, folder_walk, ledger_etags
 from consumer.etag_cache import FileStamp
 from consumer.folder_store import FolderStore
+from consumer.ledger import Ledger, sqlite_engine
+from consumer.ledger_etags import FolderEtags
 from consumer.store import UNSTABLE, NoSuchBucket
 from handlers.contract import ObjectChanged, ObjectGone, PermanentError, StoredObject, TransientError
 from tests.etags import MemoryEtagCache
@@ -350,6 +352,89 @@ async def test_file_overwritten_in_place_behind_its_stamp_is_noticed(
 
     with await found.open() as stream, pytest.raises(ObjectChanged):
         stream.read()
+
+
+async def test_wrong_etag_in_the_cache_is_dropped_once_a_reader_has_found_it_out(folder: Folder) -> None:
+    """A write through a memory map changes no stamp until the page is written back."""
+    folder.put("k", b"x" * LARGE)
+    right = (await folder.head("k")).etag
+    (stamp, _etag), wrong = folder.cache._etags["b", "k"], "0" * 32
+    folder.cache._etags["b", "k"] = (stamp, wrong)
+    for look in (folder.head("k"), anext(folder.store.list("b"))):
+        folder.cache._etags["b", "k"] = (stamp, wrong)
+        found = await look
+        assert found.etag == wrong
+        with pytest.raises(ObjectChanged):
+            await found.read()
+
+        assert [item.etag async for item in folder.store.list("b")] == [right]
+        assert (await folder.head("k")).etag == right
+
+
+async def test_file_that_really_changed_is_no_fault_of_the_cache(folder: Folder) -> None:
+    path = folder.put("k", b"x" * LARGE)
+    found = await folder.head("k")
+    path.write_bytes(b"y" * LARGE)
+    with pytest.raises(ObjectChanged):
+        await found.read()
+
+    assert folder.store._etags._wrong == set()
+
+
+async def test_cache_that_fails_fails_no_look(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.put("k", b"x" * LARGE)
+    found = await folder.head("k")
+    folder.store._etags.doubt("b", "k")
+
+    async def fail(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "disk full")
+
+    for name in ("get_many", "put_many", "drop_many"):
+        monkeypatch.setattr(folder.cache, name, fail)
+
+    assert (await folder.head("k")).etag == found.etag
+    assert [item.etag async for item in folder.store.list("b")] == [found.etag]
+    assert folder.store._etags._wrong == {("b", "k")}
+
+
+async def test_etags_of_files_that_are_gone_are_forgotten(folder: Folder) -> None:
+    gone, _kept = folder.put("d/gone"), folder.put("d/kept")
+    await folder.keys()
+    gone.unlink()
+
+    await folder.store.prune()
+
+    assert list(folder.cache._etags) == [("b", "d/kept")]
+
+
+@pytest.mark.parametrize("inode", [(1 << 63) + 5, (1 << 64) - 1, 1 << 62])
+async def test_inode_of_64_bits_is_kept_in_the_ledger(inode: int) -> None:
+    status = os.stat_result((0o100644, inode, 1, 1, 0, 0, 3, 0, 0, 0), {"st_mtime_ns": 1, "st_ctime_ns": 1})
+    stamp = FileStamp.of(status)
+    ledger = Ledger(sqlite_engine(None), run=inline, clock=lambda: 1, new_id=lambda: "id")
+    await ledger.open()
+    etags = FolderEtags(ledger)
+    await etags.put_many("b", {"k": (stamp, "e"), "l": (stamp, "f")})
+    assert await etags.get_many("b", ["k"]) == {"k": (stamp, "e")}
+    await etags.drop_many("b", ["k"])
+    assert [keys async for keys in etags.pages("b")] == [["l"]]
+    await ledger.aclose()
+
+
+async def test_keys_of_a_large_bucket_are_told_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_etags, "PAGE", 2)
+    ledger = Ledger(sqlite_engine(None), run=inline, clock=lambda: 1, new_id=lambda: "id")
+    await ledger.open()
+    etags = FolderEtags(ledger)
+    stamp = FileStamp(1, 1, 1, 1)
+    await etags.put_many("b", dict.fromkeys("cadb", (stamp, "e")))
+    seen = []
+    async for keys in etags.pages("b"):
+        seen.append(list(keys))
+        await etags.drop_many("b", keys)
+    await ledger.aclose()
+
+    assert seen == [["a", "b"], ["c", "d"]]
 
 
 async def test_file_cut_short_while_it_is_read_is_noticed(folder: Folder) -> None:
