@@ -252,6 +252,7 @@ class App:
 
     async def _prune(self) -> None:
         await self.history.prune(self.clock() - round(self.settings.history_days * 86_400_000))
+        await self.store.prune()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
