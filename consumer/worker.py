@@ -18,8 +18,9 @@ from consumer.gate import Gate
 from consumer.held import Held, Settled
 from consumer.ledger import Ledger
 from consumer.look import Looker
+from consumer.protocol import Row
 from consumer.reconcile import Reconciler
-from consumer.workitem import BadMessage, Message, bulk_queue, dead_queue, decode, work_queue
+from consumer.workitem import BadMessage, Hint, Message, bulk_queue, dead_queue, decode, work_queue
 from handlers.contract import ClaimLost, Handler
 
 log = structlog.get_logger("lakedrop.worker")
@@ -126,28 +127,55 @@ class Worker:
     async def _deliver(self, delivery: Delivery) -> None:
         """Step 1: CLAIM, then ack. A crash before CLAIM leaves the delivery, after it the row's lease is the memory."""
         try:
-            hint = decode(delivery.message)
+            hint = self._hint_of(delivery)
         except BadMessage as error:
             await self._refuse(delivery, error)
             return
+        claiming = asyncio.ensure_future(self._ledger.claim(hint.key, replay=hint.kind == "replay"))
         try:
-            row = await asyncio.shield(self._ledger.claim(hint.key, replay=hint.kind == "replay"))
+            row = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            await delivery.reject(requeue=True)
+            await self._give_back(delivery, hint, claiming)
             raise
         except Exception:
             log.exception("ledger.unavailable", handler=self.handler.name, bucket=hint.key.bucket, unit=hint.key.unit)
             await asyncio.sleep(LEDGER_PAUSE)
             await delivery.reject(requeue=True)
             return
+        if row is None:
+            await delivery.ack()
+        else:
+            await self._hold(_held(row, hint), delivery)
+
+    def _hint_of(self, delivery: Delivery) -> Hint:
+        """
+        Read the hint of a delivery.
+
+        Raises:
+            BadMessage: It is none, or none for this worker.
+        """
+        hint = decode(delivery.message)
+        if hint.kind == "task":
+            raise BadMessage("a task is no hint: nothing of this worker does tasks")
+        if hint.key.handler != self.handler.name:
+            raise BadMessage(
+                f"a hint for handler {hint.key.handler!r} in a queue of {self.handler.name!r}: move it there"
+            )
+        return hint
+
+    async def _give_back(self, delivery: Delivery, hint: Hint, claiming: asyncio.Future[Row | None]) -> None:
+        """Leave no lease behind of a claim whose answer is under way at a stop; past its lease nobody would miss it."""
+        await asyncio.wait([claiming], timeout=self._ledger.lease_ms / 1000)
+        if not claiming.done() or claiming.exception() is not None:
+            await delivery.reject(requeue=True)
+            return
+        row = claiming.result()
         await delivery.ack()
         if row is not None:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101 (a coroutine of this worker always runs in a task)
-            await self._hold(Held(row, hint, row.db_now, task))
+            await self._reconciler.put_back(_held(row, hint))
 
     async def _refuse(self, delivery: Delivery, error: BadMessage) -> None:
-        """Move a message that is no hint to where people look."""
+        """Move a message that is no hint for this worker to where people look."""
         try:
             await self._broker.publish(dead_queue(self.handler.name), _with_error(delivery.message, str(error)))
         except BrokerUnavailable:
@@ -173,11 +201,12 @@ class Worker:
 
     # One claim
 
-    async def _hold(self, held: Held) -> None:
-        """Look until no hint came meanwhile; a lost claim ends at once and writes nothing."""
+    async def _hold(self, held: Held, delivery: Delivery) -> None:
+        """Ack, then look until no hint came meanwhile; a lost claim ends at once and writes nothing."""
         token = held.token
         self._held[token] = held
         try:
+            await delivery.ack()
             while await self._reconciler.look(held):
                 pass
         except ClaimLost:
@@ -193,6 +222,12 @@ class Worker:
 
     def _lost(self, held: Held) -> None:
         log.warning("claim.lost", handler=held.key.handler, bucket=held.key.bucket, unit=held.key.unit)
+
+
+def _held(row: Row, hint: Hint) -> Held:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a coroutine of this worker always runs in a task)
+    return Held(row, hint, row.db_now, task)
 
 
 def _with_error(message: Message, error: str) -> Message:

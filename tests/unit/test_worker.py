@@ -13,7 +13,7 @@ from consumer.local_broker import LocalBroker
 from consumer.protocol import Row, Settlement, Status
 from consumer.router import Router
 from consumer.worker import Worker
-from consumer.workitem import Hint, Message, bulk_queue, dead_queue, decode, encode, work_queue
+from consumer.workitem import Hint, Kind, Message, UnitKey, bulk_queue, dead_queue, decode, encode, work_queue
 from handlers.contract import (
     ABSENT,
     Claim,
@@ -351,6 +351,27 @@ async def test_message_that_is_no_hint_goes_to_the_dead_queue_with_the_reason() 
 
         assert (message.body, message.id) == (b"{}", "id-1")
         assert message.headers == {"key": "k", "error": "not a CloudEvent of specversion 1.0"}
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("handler", "kind", "reason"),
+    [
+        ("other", "changed", "a hint for handler 'other' in a queue of 'fake': move it there"),
+        ("fake", "task", "a task is no hint: nothing of this worker does tasks"),
+    ],
+)
+async def test_hint_that_is_not_for_this_worker_goes_to_the_dead_queue_with_the_reason(
+    handler: str, kind: Kind, reason: str
+) -> None:
+    async with rig() as made, made.running():
+        stray = Hint(UnitKey(handler, BUCKET, "x"), kind, "event", "id-1", made.clock())
+        await made.broker.publish(work_queue("fake"), encode(stray))
+        queue = await made.broker.consume(dead_queue("fake"), prefetch=1)
+        message = (await queue.get()).message
+
+        assert message.headers["error"] == reason
+        assert await made.units.find(BUCKET, "x") == []
 
 
 @virtual
@@ -1059,6 +1080,53 @@ async def test_stop_while_the_copy_for_people_is_published_writes_nothing_more()
         assert (row.status, row.error, row.settled) == (Status.FAILED, "no", True)
         assert [settled.step for settled in made.settled] == ["begin"]
         assert await made.events("x") == ["failed"]
+
+
+@virtual
+@pytest.mark.parametrize("held_by_another", [False, True])
+async def test_stop_waits_for_the_answer_of_a_claim_under_way_and_puts_the_row_back(held_by_another: bool) -> None:
+    async with rig() as made:
+        made.store.put(BUCKET, "x", "a")
+        if held_by_another:
+            await made.ledger.claim(made.key("x"))
+        claim, claimed = made.ledger.claim, asyncio.Event()
+
+        async def slow(*arguments: Any, **options: Any) -> Row | None:
+            row = await claim(*arguments, **options)
+            claimed.set()
+            await asyncio.sleep(1)
+            return row
+
+        made.ledger.claim = slow  # type: ignore[method-assign]  # a ledger that answers late
+        async with made.running():
+            await made.hint("x")
+            await claimed.wait()
+        row = await made.row("x")
+
+        assert made.handler.claims == []
+        if held_by_another:
+            assert (row.lease_token, row.dirty) == ("00000001", True)
+        else:
+            assert (row.status, row.attempts, row.lease_token) == (Status.PENDING, 0, None)
+            assert row.wake_at == made.clock()
+
+
+@virtual
+async def test_stop_while_a_claim_fails_leaves_the_delivery() -> None:
+    async with rig() as made:
+
+        async def broken(*_arguments: Any, **_options: Any) -> None:
+            claiming.set()
+            await asyncio.sleep(1)
+            raise sa.exc.OperationalError("INSERT", {}, Exception("locked"))
+
+        claiming = asyncio.Event()
+        made.ledger.claim = broken  # type: ignore[method-assign]  # a ledger that fails late
+        async with made.running():
+            await made.hint("x")
+            await claiming.wait()
+
+        assert await made.broker.depth(work_queue("fake")) == 1
 
 
 @virtual
