@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import quote_plus, unquote_plus
 
+from consumer.workitem import LATEST
+
 Kind = Literal["created", "removed", "metadata"]
 
 TEST_EVENT: Final = "s3:TestEvent"
@@ -57,7 +59,7 @@ class ObjectEvent:
     key: str
     kind: Kind
     time: int
-    """Epoch milliseconds; 0 when the store did not say."""
+    """Epoch milliseconds; 0 when the store did not say, or said what no clock shows."""
     etag: str | None = None
     """Without quotes."""
     size: int | None = None
@@ -154,11 +156,13 @@ def _size(size: Any, kind: Kind) -> int | None:
 
 
 def _milliseconds(moment: Any) -> int:
+    """Read a time of the years 1970 to 9999; a hint's time only tells people how long it took, so 0 will do."""
     try:
         parsed = datetime.fromisoformat(moment)
     except (TypeError, ValueError):
         return 0
-    return round(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * 1000)
+    milliseconds = round(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * 1000)
+    return milliseconds if 0 <= milliseconds <= LATEST else 0
 
 
 def _text(fields: Any, name: str) -> str:

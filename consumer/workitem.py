@@ -18,6 +18,9 @@ INGRESS: Final = "lakedrop.ingress"
 DEAD_INGRESS: Final = "lakedrop.dead.ingress"
 """Notifications nobody could read, with the reason in the header `error`."""
 
+LATEST: Final = 253_402_300_799_999
+"""Epoch milliseconds of the end of the year 9999, the last that can be written in ISO 8601."""
+
 CONTENT_TYPE: Final = "application/cloudevents+json"
 
 Kind = Literal["changed", "replay", "task"]
@@ -86,7 +89,7 @@ def dead_queue(name: str) -> str:
 
 
 def encode(hint: Hint) -> Message:
-    """Write a hint as a CloudEvents message."""
+    """Write a hint as a CloudEvents message; a time before 1970 or after 9999 becomes the nearest that is not."""
     subject = f"{hint.key.bucket}/{hint.key.unit}" if hint.key.bucket else hint.key.unit
     body = {
         "specversion": "1.0",
@@ -94,7 +97,7 @@ def encode(hint: Hint) -> Message:
         "source": f"/lakedrop/{hint.reason}",
         "type": _TYPES[hint.kind],
         "subject": subject,
-        "time": datetime.fromtimestamp(hint.time / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": _timestamp(min(max(hint.time, 0), LATEST)),
         "datacontenttype": "application/json",
         "data": {**hint.key._asdict(), "reason": hint.reason, "route": hint.route, "error": hint.error},
     }
@@ -144,6 +147,11 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise BadMessage(f"field `{name}` is {'missing' if value is None else 'not a string'}")
     return value
+
+
+def _timestamp(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)  # whole seconds: a float would round the last ones up
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
 
 
 def _milliseconds(text: str) -> int:

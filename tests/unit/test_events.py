@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer import workitem
 from consumer.events import BadNotification, Kind, ObjectEvent, decode, encode
+from consumer.workitem import LATEST, Hint, UnitKey
 
 CAPTURED = Path(__file__).parents[1] / "data" / "events"
 AWKWARD_KEY = "dir x/my file+1 ünï€ 100%&=?#.csv"
@@ -120,10 +122,23 @@ def test_empty_version_and_etag_are_none() -> None:
         ("1970-01-01T01:00:00.000001+01:00", 0),
         ("yesterday", 0),
         (None, 0),
+        ("9999-12-31T23:59:59.999Z", LATEST),
+        ("9999-12-31T23:59:59.9999+00:00", 0),
+        ("9999-12-31T23:59:59-14:00", 0),
+        ("0001-01-01T00:00:00+14:00", 0),
+        ("1969-12-31T23:59:59Z", 0),
     ],
 )
 def test_time_is_epoch_milliseconds_or_zero(moment: str | None, milliseconds: int) -> None:
     assert decode(notification(eventTime=moment))[0].time == milliseconds
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59.9999+00:00", "0001-01-01T00:00:00+14:00"])
+def test_event_of_an_absurd_time_becomes_a_hint(moment: str) -> None:
+    (event,) = decode(notification(eventTime=moment))
+    hint = Hint(UnitKey("h", event.bucket, event.key), "changed", "event", "id", event.time)
+
+    assert workitem.decode(workitem.encode(hint)) == hint
 
 
 @pytest.mark.parametrize(

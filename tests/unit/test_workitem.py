@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.workitem import BadMessage, Hint, Message, UnitKey, bulk_queue, dead_queue, decode, encode, work_queue
+from consumer.workitem import (
+    LATEST,
+    BadMessage,
+    Hint,
+    Message,
+    UnitKey,
+    bulk_queue,
+    dead_queue,
+    decode,
+    encode,
+    work_queue,
+)
 
 HINT = Hint(UnitKey("csv_to_iceberg", "b", "dir/k.csv"), "changed", "event", "id-1", 1795218843114, route="csv")
 
@@ -61,7 +72,7 @@ hints = st.builds(
     kind=st.sampled_from(["changed", "replay", "task"]),
     reason=st.text(),
     id=names,
-    time=st.integers(0, 4_000_000_000_000),
+    time=st.integers(0, LATEST),
     route=st.text(),
     error=st.none() | st.text(),
 )
@@ -70,6 +81,11 @@ hints = st.builds(
 @given(hints)
 def test_written_hint_reads_back(hint: Hint) -> None:
     assert decode(encode(hint)) == hint
+
+
+@given(hints, st.integers())
+def test_hint_of_any_time_can_be_written(hint: Hint, time: int) -> None:
+    assert decode(encode(replace(hint, time=time))).time == min(max(time, 0), LATEST)
 
 
 def changed(**changes: Any) -> bytes:
