@@ -16,6 +16,9 @@ from handlers.contract import ABSENT, Receipt
 STORE = "store"
 """Step of a look that got no answer from the store."""
 
+CHANGING = "changing"
+"""Step of a claim that gave up for now on an object that keeps changing under the reader."""
+
 NO_ROUTE = "no route"
 """Step of a look at a unit that no route takes any more."""
 
@@ -38,6 +41,8 @@ class Held:
     stopped: bool = False
     """The stop came while a SETTLE was on its way."""
     lost: bool = False
+    changes: int = 0
+    """How often the objects changed under the reader since the last SETTLE."""
     notes: list[dict[str, Any]] = field(default_factory=list)
     """Timeline entries for the next SETTLE."""
 
@@ -59,7 +64,7 @@ class Settled:
     key: UnitKey
     status: Status
     step: str
-    """The `Step` that led here, or "stop", "store", "no route"."""
+    """The `Step` that led here, or "stop", "store", "changing", "no route"."""
     row: Row | None
     """The row as SETTLE left it; None when the claim was lost."""
     receipt: Receipt | None

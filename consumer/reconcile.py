@@ -15,7 +15,7 @@ import structlog
 from consumer import retry
 from consumer.broker_port import Broker
 from consumer.gate import Gate, Pass
-from consumer.held import NO_ROUTE, STORE, Held, Settled, entries_of, entry_of
+from consumer.held import CHANGING, NO_ROUTE, STORE, Held, Settled, entries_of, entry_of
 from consumer.ledger import Ledger
 from consumer.look import Look, Looker
 from consumer.protocol import QUIET, UNROUTED, Row, Settlement, Status, Step, decide
@@ -38,8 +38,11 @@ log = structlog.get_logger("lakedrop.worker")
 CHANGED_PAUSE = 0.2
 """Seconds before an object that changed under the reader is looked at again; it is likely being written."""
 
+CHANGES = 6
+"""Changes under the reader in a row that one claim follows; then the unit waits, with a deadline in its row."""
+
 STORE_PAUSE = 10.0
-"""Seconds until a unit is looked at again when the store did not answer."""
+"""Seconds until a unit is looked at again when the store did not answer, or its objects kept changing."""
 
 DELETED_WHILE_READ = "deleted while being read"
 
@@ -80,7 +83,8 @@ class Reconciler:
             look = await self._looker.look(held.key)
         except TransientError as error:
             pause = STORE_PAUSE if error.retry_after is None else error.retry_after
-            wake_at = self._ledger.clock() + round(pause * 1000)
+            # The store's trouble is no reason to try sooner what is to be tried later.
+            wake_at = max(self._ledger.clock() + round(pause * 1000), row.wake_at or 0)
             final = row.status in (Status.FAILED, Status.SKIPPED)
             return await self._settle(
                 held, STORE, row.status, None, row.attempts, error=error, wake_at=wake_at, as_it_was=final
@@ -154,11 +158,17 @@ class Reconciler:
     async def _changed(self, held: Held, look: Look, error: ObjectChanged) -> bool:
         """Step 4: the bytes were not the version looked at. Back to step 2; no write, and the attempt is given back."""
         held.row, held.began = replace(held.row, attempts=held.row.attempts - 1), False
+        held.changes += 1
         if isinstance(error, ObjectGone):
             detail = {"status": "failed", "error_class": retry.error_class(error), "error": DELETED_WHILE_READ}
             held.notes.append(entry_of(held, look, "failed", detail, self._ledger.clock()))
-        await asyncio.sleep(CHANGED_PAUSE)
-        return True
+        if held.changes < CHANGES:
+            await asyncio.sleep(CHANGED_PAUSE)
+            return True
+        wake_at = self._ledger.clock() + round(STORE_PAUSE * 1000)
+        return await self._settle(
+            held, CHANGING, Status.RETRYING, look, held.row.attempts, error=error, wake_at=wake_at
+        )
 
     async def _failed(self, held: Held, look: Look, error: Exception) -> bool:
         row = held.row
@@ -261,7 +271,7 @@ class Reconciler:
         self._tell(held, step, settlement, settled)
         if settled is None:
             return False
-        held.row, held.began, held.notes = settled, False, []
+        held.row, held.began, held.changes, held.notes = settled, False, 0, []
         held.settling = settled.lease_token is None
         return True
 

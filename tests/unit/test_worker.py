@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from consumer.broker_port import BrokerUnavailable
 from consumer.local_broker import LocalBroker
 from consumer.protocol import Row, Settlement, Status
+from consumer.reconcile import CHANGES
 from consumer.router import Router
 from consumer.worker import Worker
 from consumer.workitem import Hint, Kind, Message, UnitKey, bulk_queue, dead_queue, decode, encode, work_queue
@@ -432,6 +433,30 @@ async def test_object_replaced_and_restored_while_being_read_costs_no_attempt() 
 
 
 @virtual
+async def test_object_that_keeps_changing_waits_for_its_next_look_without_an_attempt() -> None:
+    async with rig(delays=()) as made, made.running(waker=True):
+        made.store.put(BUCKET, "x", "a")
+        begun = made.clock()
+
+        async def flicker(operation: str) -> None:
+            made.store.put(BUCKET, "x", "b" if operation == "read" and made.clock() < begun + 60_000 else "a")
+
+        made.store.at = flicker
+        await made.hint("x")
+        assert (await made.until(1)).step == "changing"
+        row = await made.row("x")
+        assert (row.status, row.attempts, row.lease_token) == (Status.RETRYING, 0, None)
+        assert row.wake_at == made.clock() + 10_000
+        assert row.error == "The object was replaced while it was being read."
+        assert len(made.handler.claims) == CHANGES
+
+        await asyncio.sleep(100)
+        assert made.settled[-1].step == "begin"
+        assert made.handler.sink == {"x": {"x": "a"}}
+        assert (await made.row("x")).attempts == 0
+
+
+@virtual
 async def test_changed_object_and_shutdowns_together_cost_no_attempt() -> None:
     async with rig(delays=()) as made:
         made.store.put(BUCKET, "x", "a")
@@ -502,6 +527,25 @@ async def test_store_that_asks_for_a_pause_gets_it() -> None:
         await made.until(1)
 
         assert (await made.row("x")).wake_at == made.clock() + 90_000
+
+
+@virtual
+async def test_store_that_does_not_answer_brings_no_retry_forward() -> None:
+    handler = FakeHandler(script=[TransientError("busy")])
+    async with rig(handler=handler, delays=(3600.0,)) as made, made.running(waker=True):
+        made.store.put(BUCKET, "x", "a")
+        await made.hint("x")
+        await made.until(1)
+        due = (await made.row("x")).wake_at
+        made.store.at = store_is_down()
+        await made.hint("x")
+        await made.until(2)
+        made.store.at = None
+        row = await made.row("x")
+        assert (row.status, row.attempts, row.wake_at) == (Status.RETRYING, 1, due)
+
+        assert (await made.until(3)).status is Status.DONE
+        assert made.clock() >= (due or 0)
 
 
 @virtual
