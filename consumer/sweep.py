@@ -28,6 +28,9 @@ log = structlog.get_logger("lakedrop.sweep")
 PAGE = 1000
 """Units of one handler listed before their rows are read."""
 
+REMEMBERED = 10_000
+"""Vanished units remembered until the brake has seen them all, or the brake's own number if that is more."""
+
 LEASE = "sweep"
 
 
@@ -51,7 +54,12 @@ class Report:
     vanished: int = 0
     """Known to the ledger, not listed, and the store confirmed it."""
     withheld: int = 0
-    """Vanished units that the brake held back; `--accept-vanished` lets them go."""
+    """
+    Units that the brake held back, or that were too many to remember; `--accept-vanished` lets them go. Of the latter
+    each sweep lets some go.
+    """
+    unanswered: int = 0
+    """Known to the ledger, not listed, and the store did not tell about them; treated like vanished ones."""
     held: int = 0
     """Being worked on; hinted all the same, so that they are looked at again."""
     waiting: int = 0
@@ -90,15 +98,19 @@ def _found(route: Route, key: UnitKey, objects: Sequence[StoredObject]) -> _Foun
 class _Side:
     """One handler's side of a bucket: the units listed and not yet compared, the digests, the brake."""
 
-    def __init__(self, handler: str, bucket: str) -> None:
+    def __init__(self, handler: str, bucket: str, *, accept: bool) -> None:
         self.handler = handler
         self.bucket = bucket
+        self.accept = accept
+        """The brake is off."""
         self.listed: list[_Found] = []
         self.after = ""
         self.known = 0
         """Rows that hold something, of routes that follow deletions."""
-        self.vanished: list[tuple[Route, UnitKey]] = []
-        """Confirmed, of routes that follow deletions: hinted when the brake has seen them all."""
+        self.missing = 0
+        """Not there any more, of routes that follow deletions."""
+        self.braked: list[tuple[Route, UnitKey]] = []
+        """The first of them: hinted when the brake has seen them all."""
         self.digest = hashlib.sha256()
         self.ledger_digest = hashlib.sha256()
 
@@ -158,14 +170,14 @@ class Sweeper:
         sides: list[_Side] = []
         for bucket in sorted({route.bucket for route in self._routes}):
             handlers = sorted({route.handler for route in self._routes if route.bucket == bucket})
-            of_bucket = {handler: _Side(handler, bucket) for handler in handlers}
+            of_bucket = {handler: _Side(handler, bucket, accept=accept_vanished) for handler in handlers}
             try:
                 await self._sweep_bucket(bucket, of_bucket, report, progress)
             except TransientError as error:
                 report.errors.append(f"bucket {bucket}: {error.message}")
                 continue
             for side in of_bucket.values():
-                await self._release_vanished(side, report, accept=accept_vanished)
+                await self._release(side, report)
             sides += of_bucket.values()
         report.digest = _combined(side.digest.digest() for side in sides)
         report.ledger_digest = _combined(side.ledger_digest.digest() for side in sides)
@@ -275,35 +287,46 @@ class Sweeper:
 
     async def _confirm(self, side: _Side, key: UnitKey, route: Route, row: Seen, report: Report) -> None:
         """Ask the store itself before a unit counts as vanished: it may have come back since the listing."""
-        look = await self._looker.look(key)
-        assert look is not None  # noqa: S101 (it has a route)
         side.known += _follows(route)
-        if look.fingerprint != ABSENT:
-            if look.fingerprint != row.observed_etag:
-                report.changed += 1
-                await self._hints.bulk(key, "sweep", route=route.name)
-            return
-        report.vanished += 1
-        if _follows(route):
-            side.vanished.append((route, key))
+        try:
+            look = await self._looker.look(key)
+        except TransientError as error:  # of this unit: it may be being written
+            log.info("sweep.unanswered", bucket=key.bucket, unit=key.unit, error=error.message)
+            report.unanswered += 1
         else:
-            await self._hints.bulk(key, "sweep", route=route.name)
+            assert look is not None  # noqa: S101 (it has a route)
+            if look.fingerprint != ABSENT:
+                if look.fingerprint != row.observed_etag:
+                    report.changed += 1
+                    await self._hints.bulk(key, "sweep", route=route.name)
+                return
+            report.vanished += 1
+        await self._missing(side, key, route)
 
-    async def _release_vanished(self, side: _Side, report: Report, *, accept: bool) -> None:
+    async def _missing(self, side: _Side, key: UnitKey, route: Route) -> None:
+        """Hint a unit that is not there, of routes that follow deletions only when the brake has seen them all."""
+        if side.accept or not _follows(route):
+            await self._hints.bulk(key, "sweep", route=route.name)
+            return
+        side.missing += 1
+        if len(side.braked) < max(self._max_vanish, REMEMBERED):
+            side.braked.append((route, key))
+
+    async def _release(self, side: _Side, report: Report) -> None:
         """The brake: a bucket that looks emptied is more often a store that answers wrongly than a wish."""
-        allowed = max(self._max_vanish, self._max_vanish_share * side.known)
-        if len(side.vanished) > allowed and not accept:
-            report.withheld += len(side.vanished)
+        if side.missing > max(self._max_vanish, self._max_vanish_share * side.known):
+            report.withheld += side.missing
             log.warning(
                 "sweep.braked",
                 handler=side.handler,
                 bucket=side.bucket,
-                vanished=len(side.vanished),
+                vanished=side.missing,
                 known=side.known,
                 next_step="look at the bucket; if the objects are meant to be gone: lakedrop sweep --accept-vanished",
             )
             return
-        for route, key in side.vanished:
+        report.withheld += side.missing - len(side.braked)
+        for route, key in side.braked:
             await self._hints.bulk(key, "sweep", route=route.name)
 
 

@@ -13,7 +13,7 @@ from consumer.ledger_views import Sweeps
 from consumer.protocol import Status
 from consumer.router import Route, Router
 from consumer.sweep import LEASE as SWEEP_LEASE
-from consumer.sweep import Report
+from consumer.sweep import Report, Sweeper
 from consumer.workitem import bulk_queue, decode
 from handlers.contract import ABSENT, PermanentError, StoredObject, TransientError
 from tests.fakes import FakeHandler, RouteOptions
@@ -56,6 +56,7 @@ def counts(report: Report) -> dict[str, int]:
         "changed",
         "vanished",
         "withheld",
+        "unanswered",
         "held",
         "waiting",
     )
@@ -306,7 +307,7 @@ async def test_brake_withholds_a_mass_deletion_and_sends_everything_else() -> No
         assert counts(report) == {"listed": 2, "new": 1, "changed": 1, "vanished": 3, "withheld": 3}
 
         report = await made.sweeper.sweep(accept_vanished=True)
-        assert await hinted(made) == ["d", "e", "a", "b", "c"]
+        assert await hinted(made) == ["a", "b", "c", "d", "e"]
         assert counts(report) == {"listed": 2, "new": 1, "changed": 1, "vanished": 3}
 
 
@@ -334,6 +335,83 @@ async def test_brake_lets_a_small_share_of_many_go() -> None:
         made.store.delete(BUCKET, "k02")
         assert (await made.sweeper.sweep()).withheld == 3
         assert await hinted(made) == []
+
+
+def one_unanswered_look(made: Rig) -> None:
+    """Let the store not answer the next look."""
+
+    async def once(operation: str) -> None:
+        if operation == "head":
+            made.store.at = None
+            raise TransientError("drop/a is being written", retry_after=1.0)
+
+    made.store.at = once
+
+
+@virtual
+@pytest.mark.parametrize("options", [REMOVE, RouteOptions()])
+async def test_unit_the_store_does_not_tell_about_is_hinted_and_stops_no_sweep(options: RouteOptions) -> None:
+    async with rig(options=options) as made:
+        await ingest(made, a="1", b="2", c="3")
+        made.store.delete(BUCKET, "a")
+        made.store.put(BUCKET, "c", "4")
+        one_unanswered_look(made)
+        report = await made.sweeper.sweep()
+
+        assert sorted(await hinted(made)) == ["a", "c"]
+        assert counts(report) == {"listed": 2, "matched": 1, "changed": 1, "unanswered": 1}
+        assert report.errors == []
+        assert not report.agrees
+
+
+@virtual
+async def test_brake_counts_units_the_store_does_not_tell_about() -> None:
+    async with rig(options=REMOVE, max_vanish=1) as made:
+        await ingest(made, a="1", b="2")
+        for key in "ab":
+            made.store.delete(BUCKET, key)
+        one_unanswered_look(made)
+        report = await made.sweeper.sweep()
+
+        assert await hinted(made) == []
+        assert counts(report) == {"vanished": 1, "unanswered": 1, "withheld": 2}
+
+
+@virtual
+async def test_memory_does_not_grow_with_the_units_that_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "REMEMBERED", 2)
+    remembered: list[int] = []
+    release = Sweeper._release
+
+    async def counting(self: Sweeper, side: Any, report: Report) -> None:
+        remembered.append(len(side.braked))
+        await release(self, side, report)
+
+    monkeypatch.setattr(Sweeper, "_release", counting)
+    async with rig(options=REMOVE, max_vanish=1) as made:
+        await ingest(made, a="1", b="2", c="3", d="4")
+        for key in "abcd":
+            made.store.delete(BUCKET, key)
+        assert (await made.sweeper.sweep()).withheld == 4
+        assert (await made.sweeper.sweep(accept_vanished=True)).withheld == 0
+
+        assert remembered == [2, 0]
+        assert await hinted(made) == ["a", "b", "c", "d"]
+
+
+@virtual
+async def test_vanished_units_too_many_to_remember_go_with_the_next_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "REMEMBERED", 2)
+    async with rig(options=REMOVE, max_vanish=0) as made:
+        await ingest(made, **{f"k{number:02}": "x" for number in range(60)})
+        for key in ("k00", "k01", "k02"):
+            made.store.delete(BUCKET, key)
+        async with made.running():
+            assert (await made.sweeper.sweep()).withheld == 1
+            await made.until(62)
+            assert (await made.sweeper.sweep()).withheld == 0
+            await made.until(63)
+        assert (await made.sweeper.sweep()).agrees
 
 
 @virtual
