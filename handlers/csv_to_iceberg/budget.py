@@ -44,8 +44,8 @@ class ByteBudget:
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self._free):
+        """Serve whose turn it is. Cancelled waiters take themselves out of the line and call this again."""
+        while self._waiting and self._waiting[0][0] <= self._free and not self._waiting[0][1].cancelled():
             size, turn = self._waiting.popleft()
-            if not turn.cancelled():
-                self._free -= size
-                turn.set_result(None)
+            self._free -= size
+            turn.set_result(None)

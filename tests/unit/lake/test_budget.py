@@ -71,3 +71,29 @@ async def test_a_waiter_cancelled_as_its_turn_came_gives_it_back() -> None:
     await asyncio.wait([waiting])
     async with budget.hold(10):
         pass
+
+
+async def test_waiters_cancelled_as_bytes_are_given_back_end_cancelled_and_later_ones_are_served() -> None:
+    budget = ByteBudget(10)
+    served: list[str] = []
+
+    async def user(name: str) -> None:
+        async with budget.hold(10):
+            served.append(name)
+            await asyncio.Event().wait()
+
+    tasks = [asyncio.ensure_future(user(name)) for name in "abcdef"]
+    late = asyncio.ensure_future(user("late"))
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    while not served[1:]:
+        await asyncio.sleep(0)
+    late.cancel()
+    await asyncio.wait([late])
+
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 6
+    assert served == ["a", "late"]
+    async with budget.hold(10):
+        pass
