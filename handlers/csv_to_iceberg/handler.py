@@ -77,6 +77,7 @@ class CsvToIceberg:
         options: Options = unit.options
         target = self._target(unit)
         if not objects:
+            claim.staged()
             mode: Literal["remove", "keep"] = options.on_delete
             landed = await target.committer.submit(Entry(unit.name, claim.token, mode, _future()))
             return receipt_of_absence(target.table.name, landed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -226,6 +227,33 @@ async def test_a_deleted_object_keeps_its_rows_unless_the_route_says_remove(serv
     assert (removed.fingerprint, removed.counts) == (ABSENT, {"rows": 0})
 
     assert service.sql("select count(*) from t") == [(0,)]
+
+
+@pytest.mark.parametrize("on_delete", ["keep", "remove"])
+async def test_a_unit_without_objects_lets_others_read_before_its_commit(service: Service, on_delete: str) -> None:
+    await asyncio.gather(*(service.put(f"t/{n}.csv", b"id\n1\n") for n in range(3)))
+    committing = threading.Event()
+    held_up = asyncio.ensure_future(service.context.run("commit", committing.wait))
+    all_staged = asyncio.Event()
+    staged: list[str] = []
+
+    async def settle(key: str) -> Receipt:
+        def note() -> None:
+            staged.append(key)
+            if len(staged) == 3:
+                all_staged.set()
+
+        claim = Claim(service.context.new_id(), ABSENT, None, alone=True, staged=note)
+        return await service.handler.apply(service.unit(key, on_delete=on_delete), [], claim)
+
+    settling = asyncio.gather(*(settle(f"t/{n}.csv") for n in range(3)))
+    try:
+        await asyncio.wait_for(all_staged.wait(), 10)
+    finally:
+        committing.set()
+    await held_up
+
+    assert {receipt.target for receipt in await settling} == {"lakehouse.t"}
 
 
 async def test_a_lost_claim_writes_nothing_however_it_was_staged(service: Service) -> None:
