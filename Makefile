@@ -11,7 +11,7 @@ export LAKEDROP_SIM_SCHEDULES ?= 200
 export LAKEDROP_KILL_ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format bench docs lock clean
+.PHONY: help setup demo run test check coverage format bench docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +24,23 @@ demo: setup ## Show it: drop messy CSV files, query the tables, see the sweep re
 run: setup ## Start the embedded service on ./lakedrop-home
 	@$(BIN)/lakedrop run
 
-test: setup ## Unit, contract, simulation and acceptance tests, under five minutes
-	$(BIN)/pytest tests/unit tests/contract tests/simulation tests/acceptance
+test: setup ## All tests, under five minutes; those that need a server say so and are skipped
+	$(BIN)/pytest tests/unit tests/contract tests/simulation tests/integration tests/acceptance
 
 check: setup ## Lint, format and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What decides about a unit, and the unit tests that take every branch of it.
+DECIDED_IN := events router retry workitem protocol gate held reconcile worker
+DECISION_TESTS := events router retry workitem protocol gate worker
+EMPTY :=
+COMMA := ,
+
+coverage: setup ## The unit tests must take every branch of what decides about a unit; under a minute
+	$(BIN)/coverage run -m pytest -q $(DECISION_TESTS:%=tests/unit/test_%.py)
+	$(BIN)/coverage report --show-missing --fail-under=100 --include='$(subst $(EMPTY) ,$(COMMA),$(DECIDED_IN:%=consumer/%.py))'
 
 format: setup ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix .
