@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
 
-from tests.bench.data import large_file, small_file, small_files
+from tests.bench.data import ROWS_PER_MB, large_file, small_file, small_files
 from tests.bench.service import Service, running
 
 FILES = 2000
@@ -53,6 +53,8 @@ class Bench:
     pairs: int
     seconds: int
     rows: list[Row] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """Processor seconds of each large file."""
 
     def note(self, row: Row) -> None:
         """Keep and show a line."""
@@ -127,7 +129,7 @@ class Bench:
         self.note(
             Row(
                 f"one CSV of {size:.0f} MB ({self.pairs} interleaved pairs)",
-                f"{statistics.median(ours):.0f} MB/s",
+                f"{statistics.median(ours):.0f} MB/s, {statistics.median(self.cpu):.1f} s CPU",
                 f"DuckDB COPY {statistics.median(theirs):.0f} MB/s",
                 f"{statistics.median(ratios):.2f} x ({min(ratios):.2f}-{max(ratios):.2f})",
                 f"{max(memory):.0f} MB peak",
@@ -139,13 +141,14 @@ class Bench:
         with running(home) as service:
             target = service.bucket / "large"
             target.mkdir()
-            start = time.perf_counter()
+            cpu, start = service.cpu_seconds(), time.perf_counter()
             (target / "large.csv").hardlink_to(source)
             service.wait(lambda: service.query("SELECT 1 FROM units WHERE status = 'done' AND wake_at IS NULL"))
             seconds = time.perf_counter() - start
+            self.cpu.append(service.cpu_seconds() - cpu)
             rows = sum(task.file.record_count for task in _load(home, "large").scan().plan_files())
-            if rows != self.megabytes * 8_500:
-                raise AssertionError(f"{rows} rows in the table, not {self.megabytes * 8_500}")
+            if rows != self.megabytes * ROWS_PER_MB:
+                raise AssertionError(f"{rows} rows in the table, not {self.megabytes * ROWS_PER_MB}")
             peak = service.memory_mb()[0]
         shutil.rmtree(home)
         return size / seconds, peak

@@ -10,6 +10,8 @@ import duckdb
 ROWS, COLUMNS = 100, 10
 """Of a small file."""
 
+ROWS_PER_MB = 9_400
+
 _WORDS = ("amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jetty")
 
 
@@ -38,7 +40,7 @@ def small_files(folder: Path, count: int, *, seed: int) -> None:
 
 def large_file(path: Path, megabytes: int) -> None:
     """Write one CSV of about this size: ten columns of all types, 2 % quoted text with commas, some nulls."""
-    rows = megabytes * 8_500
+    rows = megabytes * ROWS_PER_MB
     path.parent.mkdir(parents=True, exist_ok=True)
     query = f"""
         SELECT i AS id,
