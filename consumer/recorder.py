@@ -7,7 +7,7 @@ At least once, and idempotent at the sink: a crash between the sink's commit and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -25,7 +25,8 @@ class Recorder:
     """
     Writes outcomes of units as they settle, at most every `seconds`.
 
-    Every `patience` seconds it also looks for those that a process left behind when it died.
+    Every `patience` seconds it also looks for those that a process left behind when it died. A handler that refuses its
+    outcomes is left alone for that long; the others' go on.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Recorder:
         self._seconds = seconds
         self._patience = patience
         self._waiting = asyncio.Event()
+        self._rests: dict[str, float] = {}
+        """Until when handlers that refused are left alone, in the event loop's seconds."""
 
     def notice(self, settled: Settled) -> None:
         """Take note that an outcome was settled."""
@@ -46,10 +49,9 @@ class Recorder:
         """Run until cancelled; a sink that does not take its records is tried again."""
         while True:
             self._waiting.clear()
-            try:
-                await self.flush()
-            except Exception:
-                log.exception("record.failed", next_try_in=self._patience)
+            now = asyncio.get_running_loop().time()
+            _, refused = await self._write(name for name in self._handlers if self._rests.get(name, now) <= now)
+            self._rests |= dict.fromkeys(refused, now + self._patience)
             await asyncio.sleep(self._seconds)
             try:
                 await asyncio.wait_for(self._waiting.wait(), self._patience)
@@ -57,11 +59,28 @@ class Recorder:
                 continue
 
     async def flush(self) -> int:
-        """Write everything there is; returns how many outcomes."""
-        total = 0
-        for name, handler in self._handlers.items():
-            while found := await self._history.unrecorded(name, MOST):
-                await handler.record([outcome for _, outcome in found])
-                await self._history.recorded(identity for identity, _ in found)
-                total += len(found)
+        """
+        Write everything there is, of every handler; returns how many outcomes.
+
+        Raises:
+            Exception: What a handler that refused said; the others' outcomes are written.
+        """
+        total, refused = await self._write(self._handlers)
+        for error in refused.values():
+            raise error
         return total
+
+    async def _write(self, names: Iterable[str]) -> tuple[int, dict[str, Exception]]:
+        """Write the outcomes of some handlers; returns how many, and which handlers refused theirs and why."""
+        total = 0
+        refused: dict[str, Exception] = {}
+        for name in names:
+            try:
+                while found := await self._history.unrecorded(name, MOST):
+                    await self._handlers[name].record([outcome for _, outcome in found])
+                    await self._history.recorded(identity for identity, _ in found)
+                    total += len(found)
+            except Exception as error:
+                log.exception("record.failed", handler=name, next_try_in=self._patience)
+                refused[name] = error
+        return total, refused

@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import pytest
+
+from consumer.protocol import Settlement, Status
 from consumer.recorder import Recorder
-from handlers.contract import PermanentError
+from consumer.workitem import UnitKey
+from handlers.contract import Outcome, PermanentError, TransientError
 from tests.fakes import FakeHandler
 from tests.rig import BUCKET, Rig, rig
 from tests.virtual_loop import virtual
+
+
+class Refusing(FakeHandler):
+    """Takes no records."""
+
+    asked = 0
+
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        del outcomes
+        self.asked += 1
+        raise TransientError("the registry is down")
+
+
+async def outcome_of(made: Rig, handler: str) -> None:
+    """Leave an outcome of another handler in the history."""
+    row = await made.ledger.claim(UnitKey(handler, BUCKET, "z"))
+    assert row is not None
+    entry = {**row.key._asdict(), "at": made.clock(), "event": "failed", "token": row.lease_token, "etag": "a"}
+    detail = {"status": "failed", "error_class": "E", "error": "no", "route": "all"}
+    await made.ledger.settle(
+        Settlement(
+            key=row.key,
+            token=row.lease_token or "",
+            status=Status.FAILED,
+            head="a",
+            attempts=1,
+            history=({**entry, "detail": detail, "recorded": False},),
+        )
+    )
 
 
 @asynccontextmanager
@@ -70,3 +103,33 @@ async def test_sink_that_takes_no_records_gets_them_later() -> None:
         await asyncio.sleep(40)
 
         assert [record.unit for record in made.handler.records] == ["x"]
+
+
+@virtual
+async def test_handler_that_refuses_its_records_keeps_no_other_from_recording() -> None:
+    refusing = Refusing(name="another")
+    async with rig() as made, made.running():
+        await outcome_of(made, "another")
+        await ingest(made, "x", "a")
+        recorder = Recorder({"another": refusing, "fake": made.handler}, made.history)
+        with pytest.raises(TransientError, match="registry"):
+            await recorder.flush()
+
+        assert [record.unit for record in made.handler.records] == ["x"]
+
+
+@virtual
+async def test_handler_that_refuses_its_records_is_asked_once_in_a_while() -> None:
+    refusing = Refusing(name="another")
+    async with rig() as made, made.running():
+        await outcome_of(made, "another")
+        recorder = Recorder({"another": refusing, "fake": made.handler}, made.history, patience=30.0)
+        made.worker._reconciler._on_settled = lambda settled: (made._on_settled(settled), recorder.notice(settled))  # type: ignore[assignment, func-returns-value]  # both listen
+        task = asyncio.create_task(recorder.run())
+        for number in range(60):
+            await ingest(made, f"x{number}", "a")
+            await asyncio.sleep(1)
+        task.cancel()
+
+        assert len(made.handler.records) >= 58
+        assert refusing.asked == 2
