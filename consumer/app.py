@@ -1,8 +1,8 @@
 """
 The composition root: everything is made, wired, started and stopped here.
 
-Order of a stop: no new notifications, no new deliveries; work under way gets its time, the rest is put back; outcomes
-reach the sinks' records; handlers, broker, ledger and threads are let go.
+Order of a stop: no new notifications, no new hints, no new deliveries; work under way gets its time, the rest is put
+back; outcomes reach the sinks' records; handlers, broker, ledger and threads are let go.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ PRUNE_SECONDS = 3600.0
 """How often history past its time is deleted."""
 
 FOLDER_EVENTS = "folder events"
+RECORDER = "recorder"
 
 QUIET_CHECK = 0.2
 """Seconds between looks whether work is finished, when nothing settles meanwhile."""
@@ -208,7 +209,7 @@ class App:
             self._workers.append(worker)
             self._start(worker.run(), f"worker {handler.name}")
         self._start(self.waker.run(), "waker")
-        self._start(self.recorder.run(), "recorder")
+        self._start(self.recorder.run(), RECORDER)
 
     async def start_service(self) -> None:
         """Start what brings hints by itself: folder events, scheduled sweeps, pruning. The first sweep starts too."""
@@ -289,9 +290,11 @@ class App:
     async def stop(self, drain_seconds: float, *, hurry: asyncio.Event | None = None) -> None:
         """Stop in the written order; `hurry` ends the drain early."""
         self._stop_watching.set()
-        for task in self._tasks:
-            if not task.get_name().startswith(("waker", "recorder", "folder")):
-                task.cancel()
+        # Before the workers: a row they put back and the waker then hints would be hinted into a queue nobody reads.
+        bringing_work = [task for task in self._tasks if task.get_name() not in (RECORDER, FOLDER_EVENTS)]
+        for task in bringing_work:
+            task.cancel()
+        await asyncio.gather(*bringing_work, return_exceptions=True)
         draining = [asyncio.create_task(worker.stop(drain_seconds, hurry=hurry)) for worker in self._workers]
         await asyncio.gather(*draining)
         for task in self._tasks:
@@ -300,17 +303,16 @@ class App:
         if self._workers:
             try:
                 await self.recorder.flush()
-            except Exception:
-                log.exception("record.failed", next_try="at the next start")
+            except Exception:  # noqa: BLE001 (logged with its traceback where it came up)
+                log.warning("records.left", next_try="at the next start")
 
     async def aclose(self) -> None:
-        """Let go of everything."""
-        for handler in getattr(self, "handlers", {}).values():
-            await handler.aclose()
-        await self.broker.aclose()
-        await self.store.aclose()
-        await self.ledger.aclose()
-        await self.lanes.aclose()
+        """Let go of everything; a part that fails to close keeps none of the others open."""
+        for part in (*getattr(self, "handlers", {}).values(), self.broker, self.store, self.ledger, self.lanes):
+            try:
+                await part.aclose()
+            except Exception:
+                log.exception("close.failed", part=type(part).__name__)
 
 
 def wall_clock() -> int:
