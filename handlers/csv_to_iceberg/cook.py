@@ -26,6 +26,9 @@ from handlers.csv_to_iceberg.results import Cooked, Part, Report, ReportColumn, 
 from handlers.csv_to_iceberg.typed import Typed, Typing, warnings
 
 
+NO_ROWS = "without rows there is no telling the types: the columns come with the first file that has some"
+
+
 def cook(files: Sequence[SmallFile], pins: Pins, memory: Memory, options: Options) -> Cooked:
     """
     Turn small files of one table into typed rows. `pins` is not changed; an empty one means a new table.
@@ -170,7 +173,7 @@ class _Batch:
         rescued = group.typed.rescued()
         arrays = [values.cast(types[name].arrow) for name, values in group.typed.values.items()]
         table = pa.Table.from_arrays([*arrays, rescued], [*types, RESCUED])
-        columns = [column._replace(type=types.get(column.name, column.type)) for column in group.columns]
+        columns = [column._replace(type=types[column.name]) for column in group.columns if column.name in types]
         for read, span, ragged in zip(group.reads, group.joined.spans, group.joined.ragged, strict=True):
             report = Report.of(read.body.layout, read.body.encoding, read.compression)
             report.records = span.rows + len(ragged)
@@ -179,6 +182,8 @@ class _Batch:
             report.rescued = span.rows - rescued.slice(*span).null_count
             report.columns = columns
             report.warnings += read.notes
+            if len(columns) < len(group.columns):
+                report.warnings.append(NO_ROWS)
             if ragged:
                 report.rejects = rejects(ragged, read.body.layout, LineFinder(read.body.text, read.body.layout))
             if report.rescued:

@@ -143,3 +143,12 @@ def test_pins_handed_in_are_not_changed() -> None:
     batch(HEAD + b"3000000000,a\n", pins=pins)
 
     assert pins == {"id": ColumnType.INTEGER}
+
+
+def test_file_without_rows_claims_no_columns_for_the_table() -> None:
+    (part,) = batch(HEAD).parts
+
+    assert part.columns == {}
+    assert part.report.columns == []
+    assert any("first file that has some" in warning for warning in part.report.warnings)
+    assert [column.name for column in batch(HEAD + b"1,a\n", HEAD).parts[1].report.columns] == ["id", "name"]
