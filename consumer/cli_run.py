@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from typing import Final
@@ -20,6 +18,7 @@ from consumer.ledger_views import Chosen, Selection, Unsettled
 from consumer.live import LiveLines, numbered
 from consumer.protocol import Status
 from consumer.settings import Settings
+from consumer.signals import Signals
 from consumer.sweep import Report
 from consumer.terminal import command, console, progress, shown
 from consumer.times import duration
@@ -27,40 +26,11 @@ from consumer.workitem import UnitKey
 
 log = structlog.get_logger("lakedrop.run")
 
-HURRY_SECONDS: Final = 5.0
-"""Longest time from the second signal to the end, whatever a thread is busy with: all work is safe to be cut off."""
-
 LOOK_SECONDS: Final = 1.0
 """How often `--once` looks for deadlines that passed, and for work of other processes that ended."""
 
 LISTED: Final = 20
 """Units that are named; all are counted."""
-
-
-class Signals:
-    """SIGTERM and SIGINT: the first drains, the second stops now."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.stop = asyncio.Event()
-        self.hurry = asyncio.Event()
-        self._drain_seconds = settings.drain_seconds
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._received, signal.Signals(number).name)
-
-    def _received(self, name: str) -> None:
-        if not self.stop.is_set():
-            self.stop.set()
-            log.warning(
-                "run.draining",
-                signal=name,
-                seconds=self._drain_seconds,
-                next_step="work under way is finished, the rest is put back; a second signal puts all back now",
-            )
-        elif not self.hurry.is_set():
-            self.hurry.set()
-            log.warning("run.stopping_now", signal=name, next_step="claims are put back; no attempt is charged")
-            asyncio.get_running_loop().call_later(HURRY_SECONDS, os._exit, exits.OK)
 
 
 @click.command(
@@ -105,7 +75,7 @@ def _ignore(_settled: Settled) -> None:
 
 
 async def _serve(settings: Settings, *, readable: bool) -> int:
-    signals = Signals(settings)
+    signals = Signals(settings, cut_off=exits.OK)
     live = _live(settings)
     async with open_app(settings, on_settled=live.settled if live else _ignore) as app:
         try:
@@ -147,14 +117,7 @@ async def _once(settings: Settings, wait: float) -> int:
     async with open_app(settings, on_settled=live.settled if live else _ignore) as app:
         try:
             app.start_workers()
-            work = asyncio.create_task(_work_off(app, wait, live), name="once")
-            stopped = asyncio.create_task(signals.stop.wait())
-            await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if not work.done():
-                work.cancel()
-                return exits.TEMPORARY
-            later = await work
+            later = await signals.unless_stopped(_work_off(app, wait, live))
             if live is not None:
                 live.flush()
             return await _verdict(app, later)

@@ -19,6 +19,7 @@ from consumer.rebuild import rebuild as rebuild_ledger
 from consumer.rebuild import rehearse
 from consumer.replay import Plan, Request
 from consumer.settings import Settings
+from consumer.signals import Signals
 from consumer.status import sweep_json
 from consumer.sweep import Report
 from consumer.tally import Tally
@@ -37,14 +38,13 @@ ACTIONS = {
 
 
 @asynccontextmanager
-async def working(settings: Settings, tally: Tally) -> AsyncIterator[App]:
-    """Open a home with workers on it; at the end what they hold is finished or put back."""
-    async with open_app(settings, on_settled=tally.settled) as app:
-        app.start_workers()
-        try:
-            yield app
-        finally:
-            await app.stop(settings.drain_seconds)
+async def working(app: App, signals: Signals) -> AsyncIterator[None]:
+    """Have workers on a home; at the end what they hold is finished or put back."""
+    app.start_workers()
+    try:
+        yield
+    finally:
+        await app.stop(app.settings.drain_seconds, hurry=signals.hurry)
 
 
 @click.command(
@@ -70,14 +70,20 @@ def sweep(invocation: Invocation, accept_vanished: bool, as_json: bool) -> int:
 
 async def _sweep(settings: Settings, *, accept_vanished: bool, as_json: bool) -> int:
     tally = Tally()
-    async with working(settings, tally) as app:
+    signals = Signals(settings)
+
+    async def work(app: App) -> Report:
+        report = await app.sweeper.sweep(
+            accept_vanished=accept_vanished,
+            progress=lambda part: tally.expect(f"{numbered(part.listed, 'object')} listed", None),
+        )
+        tally.expect("working", report.new + report.changed + report.vanished + report.held)
+        await app.worked_off()
+        return report
+
+    async with open_app(settings, on_settled=tally.settled) as app, working(app, signals):
         with tally.shown("comparing buckets and ledger"):
-            report = await app.sweeper.sweep(
-                accept_vanished=accept_vanished,
-                progress=lambda part: tally.expect(f"{numbered(part.listed, 'object')} listed", None),
-            )
-            tally.expect("working", report.new + report.changed + report.vanished + report.held)
-            await app.worked_off()
+            report = await signals.unless_stopped(work(app))
     if as_json:
         click.echo(json.dumps({**sweep_json(report.json()), "worked": tally.json()}, indent=2, ensure_ascii=False))
     else:
@@ -185,6 +191,12 @@ def replay(
 
 async def _replay(settings: Settings, request: Request, *, rate: float | None, yes: bool) -> int:
     tally = Tally()
+    signals = Signals(settings)
+
+    async def work(app: App, plan: Plan) -> None:
+        await app.replay.run(plan, rate=rate)
+        await app.worked_off()
+
     async with open_app(settings, on_settled=tally.settled) as app:
         routed = sorted({route.bucket for route in app.router.routes})
         if request.bucket is not None and request.bucket not in routed:
@@ -193,20 +205,16 @@ async def _replay(settings: Settings, request: Request, *, rate: float | None, y
             )
         with progress() as bar:
             bar.add_task("choosing units", total=None)
-            plan = await app.replay.plan(request)
+            plan = await signals.unless_stopped(app.replay.plan(request))
         _print_plan(plan, done=yes)
         if not yes:
             if plan.work:
                 console().print("Nothing was done. The same command with --yes does it.")
             return exits.OK
-        app.start_workers()
-        try:
+        async with working(app, signals):
             with tally.shown("working"):
                 tally.expect("working", len(plan.work))
-                await app.replay.run(plan, rate=rate)
-                await app.worked_off()
-        finally:
-            await app.stop(settings.drain_seconds)
+                await signals.unless_stopped(work(app, plan))
     tally.print(console(), settings)
     return exits.FAILED if tally.outcomes[Status.FAILED.value] else exits.OK
 
@@ -246,6 +254,7 @@ def rebuild(invocation: Invocation) -> int:
 
 async def _rebuild(settings: Settings) -> int:
     out = console()
+    signals = Signals(settings)
     async with open_app(settings) as app:
         with progress() as bar:
             task = bar.add_task("asking the sinks", total=None)
@@ -253,9 +262,9 @@ async def _rebuild(settings: Settings) -> int:
             def told(found: Mapping[str, int], new: int) -> None:
                 bar.update(task, description=f"{numbered(sum(found.values()), 'unit')} found, {new:,} new")
 
-            found, new = await rebuild_ledger(app, progress=told)
+            found, new = await signals.unless_stopped(rebuild_ledger(app, progress=told))
             bar.update(task, description="comparing with the buckets")
-            report = await rehearse(app)
+            report = await signals.unless_stopped(rehearse(app))
     for target, number in found.items():
         out.print(f"  {target}  {numbered(number, 'unit')}")
     out.print(f"The sinks told of {numbered(sum(found.values()), 'unit')}; {new:,} had no row and have one now.")

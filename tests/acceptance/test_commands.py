@@ -1,13 +1,14 @@
 """The other commands on a real home: exit codes, and what people and machines read."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import PATIENCE, Home
+from tests.acceptance.conftest import PATIENCE, Home, wait_for
 
 GOOD = "id,name\n1,anna\n2,bert\n"
 
@@ -83,6 +84,30 @@ def test_forced_replay_does_a_current_unit_again(quick: Home) -> None:
     assert "Nothing had to be done." in left.stdout
     assert (done.returncode, "1 done" in done.stdout) == (0, True)
     assert quick.query("select count(*) as n from lakehouse.t") == [{"n": 2}]
+
+
+def test_signal_stops_a_replay_and_costs_no_attempt(quick: Home, tmp_path: Path) -> None:
+    for number in range(20):
+        quick.drop(f"t/{number:02}.csv", GOOD)
+    assert quick.lakedrop("run", "--once").returncode == 0
+    words = [sys.executable, "-m", "consumer", "replay", "--force", "--yes", "--rate", "2", "--home", str(quick.path)]
+    with (tmp_path / "replay.log").open("wb") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        replayed = "select unit from history group by unit having count(*) > 1"
+        wait_for(lambda: process.poll() is not None or quick.in_ledger(replayed))
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(PATIENCE)
+    finally:
+        process.kill()
+    said = (tmp_path / "replay.log").read_text()
+
+    assert code == 75, said
+    assert "stopped by a signal" in said
+    assert quick.in_ledger("select count(*) from units where lease_token is not null or attempts > 0") == [(0,)]
+    assert 0 < len(quick.in_ledger(replayed)) < 20
+    assert quick.lakedrop("replay", "--prefix", "t/", "--force", "--yes").returncode == 0
+    assert quick.query("select count(*) as n from lakehouse.t") == [{"n": 40}]
 
 
 def test_rebuilt_ledger_needs_no_ingest(quick: Home) -> None:
