@@ -25,7 +25,6 @@ from handlers.csv_to_iceberg.rejects import UNCLOSED_QUOTE, LineFinder, check_re
 from handlers.csv_to_iceberg.results import Cooked, Part, Report, ReportColumn, SmallFile, Source
 from handlers.csv_to_iceberg.typed import Typed, Typing, warnings
 
-
 NO_ROWS = "without rows there is no telling the types: the columns come with the first file that has some"
 
 
