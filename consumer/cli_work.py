@@ -99,7 +99,13 @@ def _print_sweep(settings: Settings, report: Report, tally: Tally) -> None:
         f"{numbered(report.listed, 'object')} listed: {report.matched:,} as the ledger knows them, {report.new:,} new, "
         f"{report.changed:,} changed, {report.vanished:,} vanished"
     )
-    others = {"unrouted": "that no route takes", "held": "being worked on", "waiting": "due for another attempt later"}
+    others = {
+        "unrouted": "that no route takes",
+        "unrouted_units": "in the ledger that no route takes any more",
+        "held": "being worked on",
+        "waiting": "due for another attempt later",
+        "unanswered": "about which the store did not answer",
+    }
     for name, words in others.items():
         if number := getattr(report, name):
             out.print(f"{number:,} {words}")
