@@ -13,13 +13,10 @@ from consumer.ledger import Ledger, receipt_json, receipt_of, row_of
 from consumer.ledger_schema import KEY, history, sweeps, units
 from consumer.protocol import Row, Status
 from consumer.workitem import UnitKey
-from handlers.contract import ABSENT, Failure, Outcome, Receipt
+from handlers.contract import ABSENT, UNKNOWN, Failure, Outcome, Receipt
 
 PAGE = 10_000
 """Rows of one short read transaction; a long read cursor would keep SQLite's log from being folded in."""
-
-UNKNOWN = "?"
-"""Fingerprint of a receipt whose version nobody can tell: `Handler.inventory`."""
 
 
 class Seen(NamedTuple):

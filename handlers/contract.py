@@ -32,6 +32,9 @@ T = TypeVar("T")
 ABSENT = ""
 """Fingerprint of a unit without objects."""
 
+UNKNOWN = "?"
+"""Fingerprint of what a sink holds when nobody can tell its version: others wrote it, or it is of two."""
+
 
 class HandlerError(Exception):
     """The handler could not finish the unit."""

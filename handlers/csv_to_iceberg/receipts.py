@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from handlers.contract import ABSENT, Receipt
+from handlers.contract import ABSENT, UNKNOWN, Receipt
 from handlers.csv_to_iceberg.commit_port import Landed, Shown
 from handlers.csv_to_iceberg.results import Report
 
 VERSION: Final = "1"
 """Of this handler; raised when files would become other rows than before."""
-
-UNKNOWN: Final = "?"
-"""Fingerprint, equal to none, of rows whose version cannot be told: somebody else wrote them, or there are two."""
 
 
 def receipt_of_rows(fingerprint: str, table: str, landed: Landed) -> Receipt:
