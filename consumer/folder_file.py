@@ -110,6 +110,7 @@ class ExactReader(io.RawIOBase):
         except OSError as error:
             raise self._translated(error) from error
         self._account(content)
+        self._account(b"")
         return content
 
     def close(self) -> None:
