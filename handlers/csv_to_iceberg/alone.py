@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import BinaryIO
 
-from handlers.contract import HandlerContext, StoredObject
+from handlers.contract import HandlerContext, ObjectChanged, StoredObject
 from handlers.csv_to_iceberg.columns import ColumnType, Pins
 from handlers.csv_to_iceberg.commit_port import Unpacked
 from handlers.csv_to_iceberg.cook import cook
 from handlers.csv_to_iceberg.memory import Memory
 from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.reading import Reading
 from handlers.csv_to_iceberg.refusals import UnsupportedColumn
 from handlers.csv_to_iceberg.results import Report, SmallFile, Source
 from handlers.csv_to_iceberg.staged import Staged
-from handlers.csv_to_iceberg.stream import Lessons, StartAgain, StreamedCsv
+from handlers.csv_to_iceberg.stream import Lessons, StartAgain
 from handlers.csv_to_iceberg.streaming import Stamp, stage_stream
 from handlers.csv_to_iceberg.table import IcebergTable, Loaded
 
@@ -59,32 +60,38 @@ class AloneStager:
         loaded, pins = await self._load()
         lessons = Lessons()
         while True:
-            raw = await found.open()
+            reading = Reading(await found.open())
             try:
-                rows = await self._context.run("stream", self._open, raw, source, pins, lessons)
-                staged = await self._stream(loaded, rows, source)
+                staged = await self._stream(loaded, reading, source, pins, lessons)
             except StartAgain as again:
                 pins, lessons = again.pins, again.lessons
-                continue
-            read()
-            return staged, rows.report
+            except ObjectChanged:
+                raise
+            except Exception:
+                # Half of one version and half of another look damaged, and the stream only tells at its end.
+                (await found.open()).close()
+                raise
+            else:
+                read()
+                return staged, reading.rows.report
 
-    def _open(self, raw: BinaryIO, source: Source, pins: Pins, lessons: Lessons) -> StreamedCsv:
+    async def _stream(
+        self, loaded: Loaded | None, reading: Reading, source: Source, pins: Pins, lessons: Lessons
+    ) -> Staged:
+        """Make one pass; `reading` is closed at its end, whatever that is."""
+        run = self._context.run
         try:
-            return StreamedCsv(raw, source, pins, self._memory, self._options, lessons=lessons)
-        except BaseException:
-            raw.close()
-            raise
-
-    async def _stream(self, loaded: Loaded | None, rows: StreamedCsv, source: Source) -> Staged:
-        try:
+            rows = await run("stream", reading.open, source, pins, self._memory, self._options, lessons)
             loaded = await self._with(loaded, rows.columns)
             shape = loaded.shape.grown(rows.columns)
+            stamp = Stamp(source, self._context.clock())
+            return await run("stream", stage_stream, self._table, loaded, shape, reading, stamp)
         except BaseException:
-            rows.close()
+            reading.call_off()
+            if not reading.closed:
+                # What was under way on the lane ends first; what had not begun never will, and so closes nothing.
+                await asyncio.shield(asyncio.ensure_future(run("stream", reading.close)))
             raise
-        stamp = Stamp(source, self._context.clock())
-        return await self._context.run("stream", stage_stream, self._table, loaded, shape, rows, stamp)
 
     async def _load(self) -> tuple[Loaded | None, Pins]:
         loaded = await self._context.run("commit", self._table.load)

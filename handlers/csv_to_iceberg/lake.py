@@ -75,9 +75,6 @@ class LakeSettings(BaseModel):
         description="Seconds: longest wait for a commit, and the shortest time between two of a table.",
     )
     max_files_per_commit: int = Field(default=2000, ge=1, description="Files that close a commit window at once.")
-    max_bytes_per_commit: int = Field(
-        default=32 * MIB, ge=1, description="Bytes of small files that close a commit window at once."
-    )
     max_bytes_in_flight: int = Field(
         default=64 * MIB, ge=1, description="Bytes of small files held in memory, all tables together."
     )
@@ -85,9 +82,6 @@ class LakeSettings(BaseModel):
         default=MIB,
         ge=0,
         description="Objects up to this size are ingested together, larger ones are streamed one by one.",
-    )
-    stream_memory: int = Field(
-        default=192 * MIB, ge=64 * MIB, description="Bytes DuckDB may use while it writes one streamed file."
     )
     large_file_warning: int = Field(default=100 * MIB, ge=0, description="Bytes above which an object is warned about.")
     snapshots_kept: int = Field(default=10, ge=1, description="Snapshots a table keeps for time travel.")

@@ -14,15 +14,17 @@ from pyiceberg.io import FileIO
 
 from handlers.csv_to_iceberg.parquet import ZSTD_LEVEL, data_file, read_footer
 from handlers.csv_to_iceberg.reader import literal, local_path, quoted
+from handlers.csv_to_iceberg.reading import Reading
 from handlers.csv_to_iceberg.results import Source
 from handlers.csv_to_iceberg.shape import INGESTED_AT, SOURCE_ETAG, SOURCE_FILE, Shape
 from handlers.csv_to_iceberg.sources import SourceRuns
 from handlers.csv_to_iceberg.staged import Staged
-from handlers.csv_to_iceberg.stream import StreamedCsv
 from handlers.csv_to_iceberg.table import IcebergTable, Loaded, unpartitioned
 
 FILE_BYTES: Final = 256 << 20
 THREADS: Final = 2
+MEMORY: Final = 192 << 20
+"""Bytes DuckDB may use while it writes one object."""
 
 
 class _Rows:
@@ -49,30 +51,32 @@ class Stamp:
     """Epoch milliseconds, for `_ingested_at`."""
 
 
-def stage_stream(table: IcebergTable, loaded: Loaded, shape: Shape, rows: StreamedCsv, stamp: Stamp) -> Staged:
+def stage_stream(table: IcebergTable, loaded: Loaded, shape: Shape, reading: Reading, stamp: Stamp) -> Staged:
     """
-    Write all rows of an object in constant memory; blocks, belongs on the `stream` lane, closes `rows`.
+    Write all rows of an object in constant memory; blocks, belongs on the `stream` lane, closes `reading`.
 
     Args:
         table: Where the rows are going to be committed.
         loaded: Any state of the table.
-        shape: What the table will look like; has all columns of `rows`.
-        rows: The object, opened.
+        shape: What the table will look like; has all columns of the object.
+        reading: The object, opened.
         stamp: The object's version and the time.
 
     Raises:
         StartAgain: The object must be opened again.
+        CalledOff: Nobody waits for the rows any more.
         HandlerError: Reading it failed.
     """
+    rows = reading.rows
     columns = dict(rows.columns)
     schema = shape.arrow(columns)
     written = {field.name.lower(): shape.fields[field.name.lower()] for field in schema}
     target = table.new_data_path(loaded, "")
     source = stamp.source
     folder = Path(local_path(target) or table.settings.home / "staging" / target.rpartition("/")[2])
-    with rows:
-        _copy_to_parquet(rows, schema, stamp, folder, table.settings.stream_memory)
-        count = rows.report.rows
+    with reading:
+        _copy_to_parquet(reading, schema, stamp, folder)
+    count = rows.report.rows
     files, runs = [], []
     for path in sorted(folder.glob("*.parquet")) if count else ():
         location = f"{target}/{path.name}"
@@ -87,8 +91,19 @@ def stage_stream(table: IcebergTable, loaded: Loaded, shape: Shape, rows: Stream
     return Staged(tuple(files), tuple(runs), (count,), columns, written, shape, str(loaded.table.metadata.table_uuid))
 
 
-def _copy_to_parquet(rows: StreamedCsv, schema: pa.Schema, stamp: Stamp, folder: Path, memory: int) -> None:
+def _copy_to_parquet(reading: Reading, schema: pa.Schema, stamp: Stamp, folder: Path) -> None:
+    """Fill a new folder; when that fails, there is none."""
     folder.mkdir(parents=True)
+    try:
+        _copy(reading, schema, stamp, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder / "spill", ignore_errors=True)
+
+
+def _copy(reading: Reading, schema: pa.Schema, stamp: Stamp, folder: Path) -> None:
+    rows = reading.rows
     constants = {
         SOURCE_FILE: literal(stamp.source.key),
         SOURCE_ETAG: literal(stamp.source.etag),
@@ -106,8 +121,8 @@ def _copy_to_parquet(rows: StreamedCsv, schema: pa.Schema, stamp: Stamp, folder:
         for field in schema
         if field.name in constants or field.name.lower() in given
     )
-    batches = _Rows(rows)
-    with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{memory}B"}) as connection:
+    batches = _Rows(reading.batches())
+    with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{MEMORY}B"}) as connection:
         # A table has no order of rows, and keeping the file's costs a fifth of the time and most of the memory.
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
@@ -123,8 +138,6 @@ def _copy_to_parquet(rows: StreamedCsv, schema: pa.Schema, stamp: Stamp, folder:
             if batches.error is not None:
                 raise batches.error from None
             raise
-        finally:
-            shutil.rmtree(folder / "spill", ignore_errors=True)
 
 
 def _publish(path: Path, location: str, io: FileIO) -> None:

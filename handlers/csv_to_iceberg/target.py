@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from handlers.contract import HandlerContext
 from handlers.csv_to_iceberg.alone import AloneStager
@@ -10,10 +11,13 @@ from handlers.csv_to_iceberg.columns import Pins
 from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
 from handlers.csv_to_iceberg.cook import cook
 from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.options import MIB, Options
 from handlers.csv_to_iceberg.results import Cooked, SmallFile
 from handlers.csv_to_iceberg.staged import Staged
 from handlers.csv_to_iceberg.table import IcebergTable, Loaded
+
+WINDOW_BYTES: Final = 32 * MIB
+"""Bytes of small files that close a commit window at once."""
 
 
 class Target:
@@ -24,7 +28,7 @@ class Target:
         self._context = context
         self._memories: dict[Options, Memory] = {}
         settings = table.settings
-        limits = WindowLimits(settings.max_commit_latency, settings.max_files_per_commit, settings.max_bytes_per_commit)
+        limits = WindowLimits(settings.max_commit_latency, settings.max_files_per_commit, WINDOW_BYTES)
         self.committer: TableCommitter[Loaded, Staged] = TableCommitter(table, self._cook, context, limits)
 
     def stager(self, options: Options) -> AloneStager:

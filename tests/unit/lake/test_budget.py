@@ -76,10 +76,13 @@ async def test_a_waiter_cancelled_as_its_turn_came_gives_it_back() -> None:
 async def test_waiters_cancelled_as_bytes_are_given_back_end_cancelled_and_later_ones_are_served() -> None:
     budget = ByteBudget(10)
     served: list[str] = []
+    late_served = asyncio.Event()
 
     async def user(name: str) -> None:
         async with budget.hold(10):
             served.append(name)
+            if name == "late":
+                late_served.set()
             await asyncio.Event().wait()
 
     tasks = [asyncio.ensure_future(user(name)) for name in "abcdef"]
@@ -88,8 +91,7 @@ async def test_waiters_cancelled_as_bytes_are_given_back_end_cancelled_and_later
     for task in tasks:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    while not served[1:]:
-        await asyncio.sleep(0)
+    await late_served.wait()
     late.cancel()
     await asyncio.wait([late])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import io
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
+import zstandard
 
+from consumer.folder_file import ExactReader, hash_file
 from handlers.contract import (
     ABSENT,
     Claim,
@@ -204,6 +207,101 @@ async def test_an_object_that_changes_while_it_is_read_is_not_written(service: S
             await service.handler.apply(service.unit("t/a.csv"), [held], Claim("t", "e2", None))
 
     assert service.sql("select count(*) from t") == [(1,)]
+
+
+class Generated(io.RawIOBase):
+    """Half a gigabyte of rows; tells when some have been read."""
+
+    def __init__(self, on_read: Callable[[], object]) -> None:
+        self.unread = 512
+        self._on_read = on_read
+        self._rows = b"".join(b"%07d,%d\n" % (n, n * 7919) for n in range(65_536))
+
+    def read(self, _: int = -1) -> bytes:
+        if self.unread == 480:
+            self._on_read()
+        self.unread -= 1
+        return b"id,value\n" + self._rows if self.unread == 511 else self._rows if self.unread > 0 else b""
+
+
+class Streams(Held):
+    """An object whose streams somebody makes."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self, opens: Callable[[], Any]) -> None:
+        super().__init__("t/a.csv", b"")
+        self.size = 1 << 29
+        self._open = opens
+
+    async def open(self) -> BinaryIO:
+        stream: BinaryIO = self._open()
+        return stream
+
+
+async def test_a_stream_nobody_waits_for_any_more_ends_within_a_block(service: Service, tmp_path: Path) -> None:
+    loop, read = asyncio.get_running_loop(), asyncio.Event()
+    raw = Generated(lambda: loop.call_soon_threadsafe(read.set))
+    claim = Claim("t", "e1", None, staged=lambda: service.staged.append("t/a.csv"))
+    applying = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [Streams(lambda: raw)], claim))
+    await asyncio.wait_for(read.wait(), 30)
+    applying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+
+    assert raw.closed
+    assert raw.unread > 400
+    assert service.staged == []
+    assert "tokeniser" not in {thread.name for thread in threading.enumerate()}
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+async def test_a_stream_called_off_before_its_turn_is_closed_unread(service: Service) -> None:
+    busy = threading.Event()
+    held_up = asyncio.ensure_future(service.context.run("stream", busy.wait))
+    opened = asyncio.Event()
+    raw = io.BytesIO(LARGE)
+
+    def open_raw() -> BinaryIO:
+        opened.set()
+        return raw
+
+    claim = Claim("t", "e1", None)
+    applying = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [Streams(open_raw)], claim))
+    await asyncio.wait_for(opened.wait(), 10)
+    applying.cancel()
+    busy.set()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+    await held_up
+
+    assert raw.closed
+
+
+INCOMPRESSIBLE = b"".join(hashlib.sha256(b"%d" % n).hexdigest().encode() + b"\n" for n in range(150_000))
+
+
+@pytest.mark.parametrize("data", [zstandard.compress(b"id\n" + INCOMPRESSIBLE), b"id\n" + INCOMPRESSIBLE])
+async def test_a_file_replaced_in_place_has_changed_however_damaged_its_bytes_look(
+    service: Service, tmp_path: Path, data: bytes
+) -> None:
+    bucket = tmp_path / "buckets" / "b" / "t"
+    bucket.mkdir(parents=True)
+    path = bucket / "a.csv"
+    path.write_bytes(data)
+    stamp, etag = hash_file(bytes(path))
+
+    class Replaced(io.BufferedReader):
+        def read(self, size: int | None = -1, /) -> bytes:
+            content = super().read(size)
+            with path.open("r+b") as file:
+                file.seek(3 << 20)
+                file.write(b"\0\xff" * (1 << 19))
+            return content
+
+    found = Streams(lambda: Replaced(ExactReader(bytes(path), stamp, etag, doubt=lambda: None)))
+    with pytest.raises(ObjectChanged):
+        await service.handler.apply(service.unit("t/a.csv"), [found], Claim("t", etag, None))
 
 
 async def test_an_object_that_cannot_be_read_leaves_the_last_good_version(service: Service) -> None:
