@@ -3,13 +3,16 @@ Events of the folders that serve as buckets.
 
 A change is announced once the file has rested, a deletion at once. What the system's notifications cannot tell in full
 (a renamed folder, thousands of changes at once, a watcher that died) becomes a request for a sweep of the bucket.
-A file name that is not UTF-8 kills the watcher every time it is touched; the sweep after the restart reports it.
+watchfiles' watcher dies of names that are not UTF-8, which no option of it prevents: of a file's whenever the file is
+touched, of a folder's at every start. The sweep after each restart finds what was missed, and reports the name. What
+happens below a folder that this user may not read is not seen.
 Folders linked into `buckets/` while the watch runs are seen by sweeps until the next start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,8 +24,8 @@ from watchfiles import Change, awatch
 
 from consumer.etag_cache import FileStamp
 from consumer.events import ObjectEvent
-from consumer.folder_store import RunBlocking
-from consumer.folder_walk import find, is_listed
+from consumer.folder_store import RunBlocking, is_bucket_name
+from consumer.folder_walk import find, is_listed, is_utf8
 from handlers.contract import TransientError
 
 REST: Final = 0.1
@@ -106,6 +109,8 @@ class FolderEvents:
         self._folders: set[str] = set()
         """Paths of known folders, `bucket/...`: a notification of a deletion does not say what was deleted."""
         self._bell = asyncio.Event()
+        self._missed = False
+        """Changes may have been missed, and no sweep was asked for since."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop` is set."""
@@ -127,6 +132,9 @@ class FolderEvents:
                 if loop.time() - started >= HEALTHY_AFTER:
                     pause = FIRST_PAUSE
                 self.ready.set()
+                if self._missed:  # it died before `_started` could ask; it may never live that long
+                    await self._ask_for_all("the watcher keeps dying")
+                self._missed = True
                 reason = _innermost(error)
                 log.error("folder_events.watcher_died", error=reason, restart_in_seconds=pause)  # noqa: TRY400 (not our stack)
                 try:
@@ -139,10 +147,16 @@ class FolderEvents:
         watching = asyncio.Event()
         loop = asyncio.get_running_loop()
         signal = _StopSignal(stop, lambda: loop.call_soon_threadsafe(watching.set))
+        paths = await self._run(_to_watch, self._root)
         async with asyncio.TaskGroup() as tasks:
             starting = tasks.create_task(self._started(watching))
             async for changes in awatch(
-                self._root, watch_filter=None, debounce=GROUP_MS, step=STEP_MS, stop_event=signal
+                *paths,
+                watch_filter=None,
+                debounce=GROUP_MS,
+                step=STEP_MS,
+                stop_event=signal,
+                ignore_permission_denied=True,
             ):
                 for change, path in changes:
                     await self._note(change, path)
@@ -151,13 +165,18 @@ class FolderEvents:
     async def _started(self, watching: asyncio.Event) -> None:
         """Learn the folders; after a restart, have everything swept that may have been missed."""
         await watching.wait()
-        again = self.ready.is_set()
         self.ready.set()
+        if self._missed:
+            await self._ask_for_all("the watcher was restarted")
         for bucket in await self._run(_bucket_names, self._root):
-            if again:
-                self._ask_for_sweep(bucket, "the watcher was restarted")
             found = await self._run(_search, self._root, bucket)
             self._folders.update(found.folders)
+
+    async def _ask_for_all(self, reason: str) -> None:
+        with contextlib.suppress(OSError):  # without the root there is nothing to sweep
+            for bucket in await self._run(_bucket_names, self._root):
+                self._ask_for_sweep(bucket, reason)
+        self._missed = False
 
     async def _note(self, change: Change, path: str) -> None:
         """Take up a change; what counts is what is there now, the notification may be old."""
@@ -185,6 +204,8 @@ class FolderEvents:
         self._folders.update(found.folders)
         for file in found.files:
             self._look(bucket, file.partition("/")[2])
+        if found.odd_names:
+            self._ask_for_sweep(bucket, f"names below {name} are not UTF-8")
 
     def _look(self, bucket: str, key: str) -> None:
         """Let a file rest, or remember that it is gone."""
@@ -293,10 +314,35 @@ class _Found(NamedTuple):
     folders: list[str]
     files: list[str]
     """At most `BURST`: with more a sweep is asked for anyway."""
+    odd_names: bool
+    """Some names are not UTF-8. They cannot be keys, and are left out; a listing reports them."""
 
 
 def _bucket_names(root: Path) -> list[str]:
-    return [path.name for path in root.iterdir() if is_listed(os.fsencode(path.name)) and path.is_dir()]
+    return [path.name for path in root.iterdir() if is_bucket_name(path.name) and path.is_dir()]
+
+
+def _to_watch(root: Path) -> list[str]:
+    """
+    Return the paths to be named so that all folders below `root` are watched which this user may read.
+
+    Of what it is given the watcher leaves out whatever comes, in the order of the disk, after the first folder that it
+    may not read. So all that lies beside the way to such a folder is named by itself.
+    """
+    denied: list[Path] = []
+
+    def note(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            denied.append(Path(error.filename))
+
+    with os.scandir(root) as entries:
+        tops = [entry.path for entry in entries if entry.is_dir()]
+    for top in tops:
+        for _ in os.walk(top, onerror=note):
+            pass
+    forks = {fork for path in denied for fork in path.parents if fork.is_relative_to(root)}
+    beside = {path for fork in forks for path in map(str, fork.iterdir()) if is_utf8(path) and _is_folder(path)}
+    return [str(root), *sorted(beside - set(map(str, denied)))]
 
 
 def _is_folder(path: str) -> bool:
@@ -305,14 +351,21 @@ def _is_folder(path: str) -> bool:
 
 def _search(root: Path, start: str) -> _Found:
     """Return the folder `start` with its sub-folders and files, as paths below `root`."""
-    found = _Found([start], [])
+    found_folders = [start]
+    found_files: list[str] = []
+    odd_names = False
     for path, folders, files in os.walk(root / start):
         base = path.removeprefix(f"{root}/")
-        folders[:] = [name for name in folders if is_listed(os.fsencode(name))]
-        found.folders.extend(f"{base}/{name}" for name in folders)
-        if len(found.files) < BURST:
-            found.files.extend(f"{base}/{name}" for name in files[:BURST] if is_listed(os.fsencode(name)))
-    return found
+        listed = [name for name in folders if is_listed(os.fsencode(name))]
+        folders[:] = filter(is_utf8, listed)
+        found_folders.extend(f"{base}/{name}" for name in folders)
+        odd_names = odd_names or len(folders) < len(listed)
+        if len(found_files) < BURST:
+            listed = [name for name in files[:BURST] if is_listed(os.fsencode(name))]
+            named = list(filter(is_utf8, listed))
+            found_files.extend(f"{base}/{name}" for name in named)
+            odd_names = odd_names or len(named) < len(listed)
+    return _Found(found_folders, found_files, odd_names)
 
 
 def _innermost(error: Exception) -> str:

@@ -25,7 +25,7 @@ from consumer.folder_file import (
 )
 from consumer.folder_walk import FoundFile, find, is_listed, walk
 from consumer.known_etags import Etag, KnownEtags
-from consumer.store import UNSTABLE, NoSuchBucket
+from consumer.store import UNSTABLE, AccessDenied, NoSuchBucket
 from handlers.contract import StoredObject, TransientError
 
 T = TypeVar("T")
@@ -125,9 +125,11 @@ class FolderStore:
 
         Raises:
             NoSuchBucket: The folder is missing.
-            TransientError: A folder cannot be read.
+            AccessDenied: This user may not look at some files or folders; raised after all others were yielded.
+            TransientError: The disk failed.
         """
-        files = walk(self._existing(bucket), prefix, start_after, partial(self._report_once, bucket))
+        denied = _Denied()
+        files = walk(self._existing(bucket), prefix, start_after, partial(self._report_once, bucket), denied.note)
         while page := await self._run(_take, files):
             known = await self._etags.of(bucket, page)
             small = [file for file in page if file.key not in known and file.stamp.size <= SMALL_FILE]
@@ -138,6 +140,7 @@ class FolderStore:
                 item = self._object(bucket, file, found)
                 if item is not None:
                     yield item
+        denied.raise_if_any()
 
     async def buckets(self) -> Sequence[str]:
         """Return the names of the folders, in byte order."""
@@ -206,6 +209,22 @@ class FolderStore:
         if path not in self._reported:
             self._reported.add(path)
             self._report(bucket, path.decode(errors="backslashreplace"), reason)
+
+
+class _Denied:
+    """What a listing had to leave out: the first in words, the others counted."""
+
+    def __init__(self) -> None:
+        self._first = ""
+        self._number = 0
+
+    def note(self, error: AccessDenied) -> None:
+        self._first = self._first or error.message
+        self._number += 1
+
+    def raise_if_any(self) -> None:
+        if self._number:
+            raise AccessDenied(self._first + (f" (and {self._number - 1:,} more)" if self._number > 1 else ""))
 
 
 Found = Etag | Unstable | OSError

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeGuard
 
 from consumer.etag_cache import FileStamp
+from consumer.store import AccessDenied
 from handlers.contract import TransientError
 
 UPLOAD_SUFFIXES: Final = (b".part", b".tmp")
 
 _PATH: Final = frozenset(b"/\0")
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 Report = Callable[[bytes, str], None]
 """Takes a path that is left out although somebody may have meant it, and why."""
@@ -45,6 +47,15 @@ def is_listed(name: bytes) -> bool:
     )
 
 
+def is_utf8(name: str) -> bool:
+    """Say whether a name, as Python tells those of the system, is UTF-8; other bytes are half surrogate pairs in it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def find(bucket: bytes, key: str) -> FoundFile | None:
     """
     Return the file a key names, None when there is none.
@@ -66,14 +77,18 @@ def find(bucket: bytes, key: str) -> FoundFile | None:
     return FoundFile(key, path, FileStamp.of(status)) if _is_file(status) else None
 
 
-def walk(bucket: bytes, prefix: str, start_after: str, report: Report) -> Iterator[FoundFile]:
+def walk(
+    bucket: bytes, prefix: str, start_after: str, report: Report, deny: Callable[[AccessDenied], None]
+) -> Iterator[FoundFile]:
     """
     Yield the files whose keys begin with `prefix` and come after `start_after`, in byte order of their keys.
 
-    Holds the names of one folder per level. What vanishes meanwhile is left out.
+    Holds the names of one folder per level. What vanishes meanwhile is left out. So is what this user may not look at,
+    and `deny` is told: those who take absence for deletion must know.
 
     Raises:
-        TransientError: A folder cannot be read; leaving it out would make its files look deleted.
+        AccessDenied: This user may not look at the folder that the prefix names.
+        TransientError: The disk failed; leaving a folder out would make its files look deleted.
     """
     try:
         wanted, after = prefix.encode(), start_after.encode()
@@ -83,12 +98,15 @@ def walk(bucket: bytes, prefix: str, start_after: str, report: Report) -> Iterat
     levels = [] if start is None else [_entries(bucket, start, wanted, after, report)]
     while levels:
         path = next(levels[-1], None)
-        if path is None:
-            levels.pop()
-        elif path.endswith(b"/"):
-            levels.append(_entries(bucket, path[:-1], wanted, after, report))
-        elif _is_file(status := _status(path, follow=True)):
-            yield FoundFile(path[len(bucket) + 1 :].decode(), path, FileStamp.of(status))
+        try:
+            if path is None:
+                levels.pop()
+            elif path.endswith(b"/"):
+                levels.append(_entries(bucket, path[:-1], wanted, after, report))
+            elif _is_file(status := _status(path, follow=True)):
+                yield FoundFile(path[len(bucket) + 1 :].decode(), path, FileStamp.of(status))
+        except AccessDenied as error:
+            deny(error)
 
 
 def _entries(bucket: bytes, folder: bytes, wanted: bytes, after: bytes, report: Report) -> Iterator[bytes]:
@@ -132,7 +150,7 @@ def _fault(bucket: bytes, entry: os.DirEntry[bytes]) -> str | None:
         return None
     if not _stays_inside(bucket, entry.path):
         return "it is a link that leads out of the bucket: copy the file instead"
-    if entry.is_dir():
+    if os.path.isdir(entry.path):  # noqa: PTH112 (pathlib has no bytes; `entry.is_dir` raises where this user may not look)
         return "it is a link to a folder: copy the folder instead"
     return None
 
@@ -166,4 +184,5 @@ def _stays_inside(bucket: bytes, path: bytes) -> bool:
 
 
 def _unreadable(error: OSError) -> TransientError:
-    return TransientError(f"{os.fsdecode(error.filename)}: {error.strerror}: let this user read it")
+    message = f"{error.filename.decode(errors='backslashreplace')}: {error.strerror}: let this user read it"
+    return AccessDenied(message) if error.errno in _DENIED else TransientError(message)

@@ -22,6 +22,10 @@ class NoSuchBucket(TransientError):
     """The bucket does not exist; the message names it and says how to make it."""
 
 
+class AccessDenied(TransientError):
+    """The store refuses this user: until a person permits it, trying again changes nothing."""
+
+
 class Store(Protocol):
     """The only way to the objects."""
 
@@ -40,6 +44,7 @@ class Store(Protocol):
 
         Raises:
             NoSuchBucket: The bucket does not exist.
+            AccessDenied: Some of the objects are kept from this user; raised after all others were yielded.
             TransientError: The store did not answer.
         """
         ...

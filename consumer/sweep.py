@@ -19,7 +19,7 @@ from consumer.ledger_views import Seen, Sweeps, Units
 from consumer.look import Looker
 from consumer.router import Route
 from consumer.schedule import Schedule
-from consumer.store import Store
+from consumer.store import AccessDenied, Store
 from consumer.workitem import UnitKey
 from handlers.contract import ABSENT, StoredObject, TransientError, fingerprint
 
@@ -208,20 +208,23 @@ class Sweeper:
         may stand between them.
         """
         gathering: dict[str, tuple[Route, UnitKey, list[StoredObject]]] = {}
-        async for found in self._store.list(bucket):
-            report.listed += 1
-            belongs = self._looker.unit_of(bucket, found.key)
-            if belongs is None:
-                report.unrouted += 1
-                continue
-            route, key = belongs
-            current = gathering.get(key.handler)
-            if current is not None and current[1] == key:
-                current[2].append(found)
-                continue
-            if current is not None:
-                yield _found(*current)
-            gathering[key.handler] = (route, key, [found])
+        try:
+            async for found in self._store.list(bucket):
+                report.listed += 1
+                belongs = self._looker.unit_of(bucket, found.key)
+                if belongs is None:
+                    report.unrouted += 1
+                    continue
+                route, key = belongs
+                current = gathering.get(key.handler)
+                if current is not None and current[1] == key:
+                    current[2].append(found)
+                    continue
+                if current is not None:
+                    yield _found(*current)
+                gathering[key.handler] = (route, key, [found])
+        except AccessDenied as error:  # everything else was listed, and `_confirm` asks about what was not
+            report.errors.append(f"bucket {bucket}: {error.message}")
         for current in gathering.values():
             yield _found(*current)
 
@@ -290,6 +293,9 @@ class Sweeper:
         side.known += _follows(route)
         try:
             look = await self._looker.look(key)
+        except AccessDenied:  # an error of the report already; a hint would change nothing
+            report.unanswered += 1
+            return
         except TransientError as error:  # of this unit: it may be being written
             log.info("sweep.unanswered", bucket=key.bucket, unit=key.unit, error=error.message)
             report.unanswered += 1

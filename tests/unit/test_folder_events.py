@@ -167,6 +167,78 @@ async def test_files_that_come_with_their_folders_are_announced(watched: Watched
     assert {await watched.next(), await watched.next()} == {("created", "b/in/1"), ("created", "b/in/deep/2")}
 
 
+async def test_name_that_is_not_utf8_in_a_moved_folder_asks_for_a_sweep_and_the_watch_goes_on(
+    watched: Watched, tmp_path: Path
+) -> None:
+    """A listing reports such names."""
+    (tmp_path / "in").mkdir()
+    for name in (b"in/k", b"in/\xff.csv"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    (tmp_path / "in").rename(watched.bucket / "in")
+
+    assert await watched.until(("sweep", "b")) == []
+    assert watched.reasons == ["names below b/in are not UTF-8"]
+    (watched.bucket / "in/later").touch()
+    assert await watched.next() == ("created", "b/in/later")
+
+
+async def test_moved_folder_whose_name_is_not_utf8_is_left_to_sweeps(watched: Watched, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    os.mkdir(os.fsencode(tmp_path) + b"/in/\xff")  # noqa: PTH102 (pathlib has no bytes)
+    (tmp_path / "in").rename(watched.bucket / "in")
+
+    await watched.until(("sweep", "b"))
+    assert watched.running is not None
+    assert not watched.running.done()
+    assert watched.events == []
+
+
+async def test_bucket_whose_name_is_not_utf8_is_no_bucket(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "buckets")
+    os.mkdir(os.fsencode(watched.root) + b"/\xff")  # noqa: PTH102 (pathlib has no bytes)
+
+    assert folder_events._bucket_names(watched.root) == ["b"]
+
+
+@pytest.mark.needs("unprivileged user")
+async def test_folder_that_cannot_be_read_does_not_end_the_watch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched = Watched(tmp_path / "buckets")
+    for name in "abcd":
+        (watched.bucket / name).mkdir()
+    (watched.bucket / "b").chmod(0)
+    await watched.start()
+    for name in "acd":
+        (watched.bucket / name / "k").touch()
+    (watched.bucket / "b").chmod(0o700)
+
+    assert {await watched.next() for _ in "acd"} == {("created", f"b/{name}/k") for name in "acd"}
+    assert "watcher_died" not in capsys.readouterr().out
+    watched.stop.set()
+
+
+def test_everything_beside_a_folder_that_cannot_be_read_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b/in/denied", "b/in/x/y", "b/z", "c/d"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "b/file").touch()
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if os.fspath(path).endswith("/denied"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    assert folder_events._to_watch(tmp_path) == [str(tmp_path)]
+    monkeypatch.setattr(os, "scandir", refused)
+
+    assert folder_events._to_watch(tmp_path) == [
+        str(tmp_path / name) for name in ("", "b", "b/in", "b/in/x", "b/z", "c")
+    ]
+
+
 async def test_new_bucket_is_watched(watched: Watched) -> None:
     (watched.root / "c/d").mkdir(parents=True)
     (watched.root / "c/d/k").touch()
@@ -362,7 +434,7 @@ async def test_whatever_happens_is_announced_or_swept(
     known: dict[str, int | None] = {}
 
     def files() -> dict[str, int | None]:
-        found = walk(os.fsencode(watched.bucket), "", "", lambda *_: None)
+        found = walk(os.fsencode(watched.bucket), "", "", lambda *_: None, lambda *_: None)
         return {file.key: file.stamp.mtime_ns for file in found}
 
     async def emit(event: ObjectEvent) -> None:

@@ -17,7 +17,7 @@ from consumer.etag_cache import FileStamp
 from consumer.folder_store import FolderStore
 from consumer.ledger import Ledger, sqlite_engine
 from consumer.ledger_etags import FolderEtags
-from consumer.store import UNSTABLE, NoSuchBucket
+from consumer.store import UNSTABLE, AccessDenied, NoSuchBucket
 from handlers.contract import ObjectChanged, ObjectGone, PermanentError, StoredObject, TransientError
 from tests.etags import MemoryEtagCache
 
@@ -529,19 +529,83 @@ async def test_file_that_vanishes_before_it_is_hashed_is_none(folder: Folder, mo
     assert await folder.store.head("b", "k") is None
 
 
-async def test_folder_that_cannot_be_read_does_not_look_empty(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.put("a/k")
-    scandir = os.scandir
+def refuse_folder(monkeypatch: pytest.MonkeyPatch, folder: Path, code: int) -> None:
+    """Neither list a folder nor tell about what is in it, as the system does where this user may not read it."""
+    scandir, stat, denied = os.scandir, os.stat, os.fsencode(folder)
 
-    def refused(path: bytes) -> Any:
-        if path.endswith(b"/a"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    def refused_scandir(path: bytes) -> Any:
+        if path == denied:
+            raise OSError(code, os.strerror(code), path)
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refused)
+    def refused_stat(path: Any, **options: Any) -> Any:
+        if isinstance(path, bytes) and path.startswith(denied + b"/"):
+            raise OSError(code, os.strerror(code), path)
+        return stat(path, **options)
 
-    with pytest.raises(TransientError, match="/b/a: Permission denied: let this user read it"):
+    monkeypatch.setattr(os, "scandir", refused_scandir)
+    monkeypatch.setattr(os, "stat", refused_stat)
+
+
+async def listed_until_denied(folder: Folder, prefix: str = "") -> tuple[list[str], str]:
+    """Return the keys that were listed, and the error at the end."""
+    keys: list[str] = []
+    try:
+        async for found in folder.store.list("b", prefix):
+            keys.append(found.key)  # noqa: PERF401 (what comes before the error counts)
+    except AccessDenied as error:
+        return keys, error.message
+    raise AssertionError("nothing was denied")
+
+
+async def test_folder_that_this_user_may_not_read_is_told_after_everything_else(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("1", "a/k", "b/k", "c/k"):
+        folder.put(key)
+    refuse_folder(monkeypatch, folder.bucket / "b", errno.EACCES)
+
+    keys, error = await listed_until_denied(folder)
+
+    assert keys == ["1", "a/k", "c/k"]
+    assert error == f"{folder.bucket}/b: Permission denied: let this user read it"
+    assert await listed_until_denied(folder, "b/") == ([], error)
+    assert await folder.keys("a/") == ["a/k"]
+
+
+async def test_file_below_a_folder_that_this_user_may_not_read_is_not_gone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.put("b/k")
+    refuse_folder(monkeypatch, folder.bucket / "b", errno.EACCES)
+
+    with pytest.raises(AccessDenied, match="/b/b/k: Permission denied"):
+        await folder.store.head("b", "b/k")
+
+
+@pytest.mark.needs("unprivileged user")
+@pytest.mark.parametrize("mode", [0o000, 0o600], ids=["neither list nor enter", "list, but not enter"])
+async def test_listing_goes_around_a_folder_without_permission(folder: Folder, mode: int) -> None:
+    for key in ("a/k", "b/1", "b/2", "c/k"):
+        folder.put(key)
+    (folder.bucket / "b").chmod(mode)
+
+    keys, error = await listed_until_denied(folder)
+    with pytest.raises(AccessDenied):
+        await folder.store.head("b", "b/1")
+    (folder.bucket / "b").chmod(0o700)
+
+    assert keys == ["a/k", "c/k"]
+    assert error.endswith("let this user read it" + (" (and 1 more)" if mode else ""))
+
+
+async def test_disk_that_fails_ends_a_listing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.put("a/k")
+    refuse_folder(monkeypatch, folder.bucket / "a", errno.EIO)
+
+    with pytest.raises(TransientError, match=r"/b/a: Input/output error") as caught:
         await folder.keys()
+    assert not isinstance(caught.value, AccessDenied)
 
 
 async def test_look_the_system_refuses_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

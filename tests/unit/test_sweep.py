@@ -12,6 +12,7 @@ from consumer import ledger_views, sweep
 from consumer.ledger_views import Sweeps
 from consumer.protocol import Status
 from consumer.router import Route, Router
+from consumer.store import AccessDenied
 from consumer.sweep import LEASE as SWEEP_LEASE
 from consumer.sweep import Report, Sweeper
 from consumer.workitem import bulk_queue, decode
@@ -511,6 +512,39 @@ async def test_bucket_that_cannot_be_listed_is_an_error_of_the_report() -> None:
 
         assert report.errors == ["bucket attic: no bucket attic"]
         assert counts(report) == {"listed": 1, "matched": 1}
+        assert not report.agrees
+
+
+@virtual
+@pytest.mark.parametrize("options", [RouteOptions(), REMOVE], ids=["keep", "remove"])
+async def test_what_this_user_may_not_see_has_not_vanished_and_the_rest_is_swept(
+    options: RouteOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig(options=options) as made:
+        await ingest(made, **{"a": "1", "secret/k": "1", "z": "1"})
+        for key in ("a", "new"):
+            made.store.put(BUCKET, key, "2")
+        made.store.delete(BUCKET, "z")
+        head, listing = made.store.head, made.store.list
+
+        async def denied_head(bucket: str, key: str) -> StoredObject | None:
+            if key.startswith("secret/"):
+                raise AccessDenied(f"{key}: Permission denied")
+            return await head(bucket, key)
+
+        async def denied_list(bucket: str, *arguments: Any, **options: Any) -> AsyncIterator[StoredObject]:
+            async for found in listing(bucket, *arguments, **options):
+                if not found.key.startswith("secret/"):
+                    yield found
+            raise AccessDenied("secret: Permission denied")
+
+        monkeypatch.setattr(made.store, "head", denied_head)
+        monkeypatch.setattr(made.store, "list", denied_list)
+        report = await made.sweeper.sweep()
+
+        assert report.errors == [f"bucket {BUCKET}: secret: Permission denied"]
+        assert (report.changed, report.new, report.vanished, report.unanswered) == (1, 1, 1, 1)
+        assert sorted(await hinted(made)) == ["a", "new", "z"]
         assert not report.agrees
 
 
