@@ -94,7 +94,8 @@ class StoredObject(abc.ABC):
     One version of one object, as a look at the store found it.
 
     Reading is conditional on `etag` (If-Match): `open` and `read`, and the reader they give, raise `ObjectChanged` or
-    `ObjectGone` when the store no longer holds exactly these bytes. What was read to its end is what `etag` names.
+    `ObjectGone` when the store no longer holds exactly these bytes. What was read to its end is what `etag` names;
+    before the end it may be of two versions, so who finds it damaged opens it once more to learn whether it changed.
     """
 
     __slots__ = ("etag", "key", "modified", "size")
@@ -257,8 +258,9 @@ class Handler(Protocol):
         """
         Yield (bucket, unit, what the sink holds or why not), after fencing off commits already under way.
 
-        A unit may have both: its receipt first, of the version that the sink holds, then the failure of a newer one. A
-        receipt whose fingerprint equals no object's ("?") says that there is something, of a version nobody can tell.
+        In byte order of bucket and unit. A unit may have both: its receipt, of the version that the sink holds, and
+        directly after it the failure of a newer one. A receipt whose fingerprint equals no object's ("?") says that
+        there is something, of a version nobody can tell.
         """
         ...
 

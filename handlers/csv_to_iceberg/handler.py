@@ -27,7 +27,7 @@ from handlers.contract import (
 from handlers.csv_to_iceberg.budget import ByteBudget
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Landed, Plan, Unpacked
 from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
-from handlers.csv_to_iceberg.inventory import NamespaceInventory, OwnTable
+from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement
 from handlers.csv_to_iceberg.names import table_name
 from handlers.csv_to_iceberg.options import Options
@@ -115,39 +115,39 @@ class CsvToIceberg:
         return Verdict(False, expected, found, message)
 
     async def inventory(self) -> AsyncIterator[tuple[str, str, Receipt | Failure]]:
-        """
-        Fence every table of ours, then tell what it shows.
-
-        Failures come after all receipts of their namespace; a unit may have both: its table shows the version of the
-        receipt, and the failure is of a newer one.
-        """
+        """Fence every table of ours, then tell what all of them show and what failed."""
         tables = await self._context.run("commit", self._own_tables)
         for own in tables:
             await self._fence(own)
-        namespaces = await self._context.run("commit", self._lake.own_namespaces)
-        for namespace in namespaces:
-            mine = [own for own in tables if own.name.rpartition(".")[0] == namespace]
-            opened = await self._context.run("stream", NamespaceInventory, self._lake, mine, self._registry(namespace))
-            try:
-                while page := await self._context.run("stream", opened.page):
-                    for item in page:
-                        yield item
-            finally:
-                await self._context.run("stream", opened.close)
+        registries = [self._registry(name) for name in await self._context.run("commit", self._lake.own_namespaces)]
+        opened = await self._context.run("stream", Inventory, self._lake, tables, registries)
+        try:
+            while page := await self._context.run("stream", opened.page):
+                for item in page:
+                    yield item
+        finally:
+            await self._context.run("stream", opened.close)
 
     def _own_tables(self) -> list[OwnTable]:
         return [OwnTable(name, bucket) for name, bucket in self._lake.ours()]
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Append outcomes to the registries of their namespaces."""
+        """Append outcomes to the registries of their namespaces; when one refuses, the others get theirs first."""
         by_namespace: dict[str, list[Record]] = {}
         for outcome in outcomes:
             place = self._settings.routes.get(outcome.route, Placement())
             namespace, record = record_of(outcome, place.namespace, place.prefix)
             by_namespace.setdefault(namespace, []).append(record)
+        refusals: list[HandlerError] = []
         for namespace, records in by_namespace.items():
             append = partial(self._registry(namespace).append, records)
-            await self._until_committed(append)
+            try:
+                await self._until_committed(append)
+            except HandlerError as error:
+                log.warning("record.refused", namespace=namespace, outcomes=len(records), error=error.message)
+                refusals.append(error)
+        if refusals:
+            raise refusals[0]
 
     async def ping(self) -> None:
         """Raise when the catalog cannot be reached."""

@@ -106,6 +106,7 @@ class Registry:
     """The registry of one namespace. Methods block and belong on the `commit` lane."""
 
     def __init__(self, lake: Lake, namespace: str, clock: Callable[[], int], new_id: Callable[[], str]) -> None:
+        self.namespace = namespace
         self.name = f"{namespace}.{REGISTRY}"
         self._lake = lake
         self._clock = clock

@@ -436,6 +436,58 @@ async def test_inventory_tells_what_tables_hold_and_what_failed(service: Service
     }
 
 
+async def test_inventory_is_ordered_across_namespaces_with_each_failure_right_after_its_receipt(
+    service: Service,
+) -> None:
+    for key, namespace in (("t/c.csv", "lakehouse"), ("t/a.csv", "other"), ("u/\u00fc.csv", "lakehouse")):
+        await service.put(key, b"id\n1\n", namespace=namespace)
+    empty = await service.put("t/b.csv", b"id\n", "e9", namespace="other")
+    await service.handler.record(
+        [
+            _outcome("u/\u00fc.csv", "e2", "failed", 1, None),
+            _outcome("t/c.csv", "e2", "failed", 2, None),
+            _outcome("t/a.csv", "e2", "failed", 3, None),
+            _outcome("u/z.csv", "e1", "failed", 4, None),
+            _outcome("t/b.csv", "e9", "success", 5, empty),
+        ]
+    )
+
+    told = [(key, type(item).__name__) for _, key, item in await service.inventory()]
+    assert told == [
+        ("t/a.csv", "Receipt"),
+        ("t/a.csv", "Failure"),
+        ("t/b.csv", "Receipt"),
+        ("t/c.csv", "Receipt"),
+        ("t/c.csv", "Failure"),
+        ("u/z.csv", "Failure"),
+        ("u/\u00fc.csv", "Receipt"),
+        ("u/\u00fc.csv", "Failure"),
+    ]
+
+
+async def test_inventory_takes_an_object_deleted_while_it_was_read_for_no_failure(service: Service) -> None:
+    await service.put("t/a.csv", b"id\n1\n")
+    gone = [
+        replace(_outcome(key, etag, "failed", at, None), error_class="ObjectGone")
+        for at, key, etag in ((2, "t/a.csv", "e2"), (3, "t/never.csv", "e1"), (5, "t/bad.csv", "e2"))
+    ]
+    await service.handler.record([*gone, _outcome("t/bad.csv", "e1", "failed", 4, None)])
+
+    assert [(key, type(item).__name__, item.fingerprint) for _, key, item in await service.inventory()] == [
+        ("t/a.csv", "Receipt", "e1"),
+        ("t/bad.csv", "Failure", "e1"),
+    ]
+
+
+async def test_inventory_leaves_a_registry_of_somebody_else_alone(service: Service) -> None:
+    lake = service.handler._lake
+    lake.catalog.create_namespace("lakehouse")
+    lake.catalog.create_table("lakehouse._ingest_registry", pa.schema([("n", pa.int32())]))
+    await service.put("t/a.csv", b"id\n1\n")
+
+    assert [key for _, key, _ in await service.inventory()] == ["t/a.csv"]
+
+
 async def test_inventory_fences_every_table(service: Service) -> None:
     await service.put("t/a.csv", b"id\n1\n")
     table = service.handler._lake.load("lakehouse.t")

@@ -146,3 +146,14 @@ async def test_a_registry_of_somebody_else_is_left_alone(handler: CsvToIceberg) 
         await handler.record([outcome()])
 
     assert rows(handler) == []
+
+
+async def test_outcomes_of_other_namespaces_are_recorded_when_one_registry_refuses(handler: CsvToIceberg) -> None:
+    handler._lake.catalog.create_namespace("lakehouse")
+    handler._lake.catalog.create_table(REGISTRY, pa.schema([("file_key", pa.string())]))
+    sales = Receipt("e1", "1", "sales.t", {"rows": 1})
+    with pytest.raises(ForeignTable):
+        await handler.record([outcome(), outcome("in/t/a.csv", receipt=sales, route="sales")])
+
+    assert [row["file_key"] for row in rows(handler, "sales._ingest_registry")] == ["in/t/a.csv"]
+    assert rows(handler) == []
