@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.hints import Hints
@@ -21,7 +21,7 @@ GROUP: Final = 1000
 NO_TARGET: Final = "failed, in no table"
 """Where units are counted of which the sink holds nothing."""
 
-Told = tuple[UnitKey, Receipt | None, Failure | None]
+Told = tuple[Receipt | None, Failure | None]
 
 
 async def rebuild(
@@ -42,39 +42,25 @@ async def rebuild(
     found: Counter[str] = Counter()
     new = 0
     for name, handler in app.handlers.items():
-        failures = await _failures(name, handler)
-        group: list[Told] = []
-        async for bucket, unit, told in handler.inventory():
-            if isinstance(told, Failure):
-                continue
-            key = UnitKey(name, bucket, unit)
-            group.append((key, told, failures.pop(key, None)))
-            found[told.target] += 1
-            if len(group) == GROUP:
-                new += await app.units.rebuild(group)
-                progress(found, new)
-                group = []
-        group += [(key, None, failure) for key, failure in failures.items()]
-        if failures:
-            found[NO_TARGET] += len(failures)
-        for start in range(0, len(group), GROUP):
-            new += await app.units.rebuild(group[start : start + GROUP])
+        async for group in _groups(name, handler):
+            found.update(NO_TARGET if receipt is None else receipt.target for receipt, _ in group.values())
+            new += await app.units.rebuild([(key, *told) for key, told in group.items()])
             progress(found, new)
     return dict(sorted(found.items())), new
 
 
-async def _failures(name: str, handler: Handler) -> dict[UnitKey, Failure]:
-    """
-    Return the failures a sink has recorded.
-
-    A unit's receipt and its failure are told far apart, and its row is inserted once, from both: few failures are
-    remembered rather than all receipts.
-    """
-    return {
-        UnitKey(name, bucket, unit): told
-        async for bucket, unit, told in handler.inventory()
-        if isinstance(told, Failure)
-    }
+async def _groups(name: str, handler: Handler) -> AsyncIterator[dict[UnitKey, Told]]:
+    """Yield what the sink tells; a unit's row is written once, so its receipt and its failure are in one group."""
+    group: dict[UnitKey, Told] = {}
+    async for bucket, unit, told in handler.inventory():
+        key = UnitKey(name, bucket, unit)
+        if len(group) >= GROUP and key not in group:
+            yield group
+            group = {}
+        receipt, failure = group.get(key, (None, None))
+        group[key] = (receipt, told) if isinstance(told, Failure) else (told, failure)
+    if group:
+        yield group
 
 
 class _Unsaid(Hints):

@@ -15,35 +15,34 @@ Told = Receipt | Failure
 
 
 class Telling(ObedientHandler):
-    """Tells what it was given: receipts first, failures last, as the CSV handler does."""
+    """Tells what it was given."""
 
     def __init__(self, told: dict[str, list[Told]]) -> None:
         super().__init__()
         self._told = told
 
     async def inventory(self) -> AsyncIterator[tuple[str, str, Told]]:
-        for kind in (Receipt, Failure):
-            for unit, told in self._told.items():
-                for one in told:
-                    if isinstance(one, kind):
-                        yield BUCKET, unit, one
+        for unit, told in self._told.items():
+            for one in told:
+                yield BUCKET, unit, one
 
 
 def receipt(version: str, target: str = "lake.t") -> Receipt:
     return Receipt(version, "1", target, {"rows": 1})
 
 
-async def test_unit_with_receipt_and_failure_gets_one_row_of_both_however_far_apart_they_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("group", [1, 2, 3, 100])
+async def test_unit_with_receipt_and_failure_gets_one_row_of_both_wherever_a_group_of_rows_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
 ) -> None:
-    monkeypatch.setattr(module, "GROUP", 2)
+    monkeypatch.setattr(module, "GROUP", group)
     told: dict[str, list[Told]] = {f"t/{number}": [receipt("old")] for number in range(9)}
-    told["t/0"].append(Failure("new", "Broken", "cannot be read"))
+    told["t/1"].append(Failure("new", "Broken", "cannot be read"))
     told["t/failed"] = [Failure("only", "Broken", "never could")]
 
     async with opened(tmp_path, Telling(told)) as app:
         found, new = await rebuild(app)
-        (both,) = await app.units.find(BUCKET, "t/0")
+        (both,) = await app.units.find(BUCKET, "t/1")
         (good,) = await app.units.find(BUCKET, "t/8")
         (failed,) = await app.units.find(BUCKET, "t/failed")
 
