@@ -14,6 +14,7 @@ from consumer.exits import CommandError
 from consumer.settings import CONFIG_FILE, Settings
 from consumer.terminal import command, shell, shown
 from consumer.workitem import INGRESS
+from handlers.contract import TransientError
 
 LISTED = 5
 """Files that cannot be objects which are named; all are counted."""
@@ -91,9 +92,15 @@ async def _tested(name: str, test: Callable[[], Awaitable[Any]], found: Callable
 async def _objects(app: App) -> Check:
     """List all buckets: files that cannot be objects make themselves known."""
     listed = 0
+    faults: list[str] = []
     for bucket in sorted({route.bucket for route in app.router.routes}):
-        async for _ in app.store.list(bucket):
-            listed += 1
+        try:
+            async for _ in app.store.list(bucket):
+                listed += 1
+        except TransientError as error:
+            faults.append(error.message)
+    if faults:
+        return Check(name="objects", ok=False, message=f"{listed:,} listed; {'; '.join(faults)}")
     if not app.unlisted:
         return Check(name="objects", ok=True, message=f"{listed:,} listed")
     named = "; ".join(f"{shown(path)}: {reason}" for (_, path), reason in list(app.unlisted.items())[:LISTED])

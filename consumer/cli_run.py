@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final
 
 import click
@@ -12,7 +13,7 @@ import structlog
 
 from consumer import exits
 from consumer.app import App, open_app
-from consumer.cli import Command, Invocation
+from consumer.cli import Command, Invocation, is_home
 from consumer.held import Settled
 from consumer.ledger_views import Chosen, Selection, Unsettled
 from consumer.live import LiveLines, numbered
@@ -20,7 +21,8 @@ from consumer.protocol import Status
 from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.sweep import Report
-from consumer.terminal import command, console, progress, shown
+from consumer.tally import Tally
+from consumer.terminal import command, console, progress, shell, shown
 from consumer.times import duration
 from consumer.workitem import UnitKey
 
@@ -58,11 +60,24 @@ def run(invocation: Invocation, once: bool, wait: float) -> int:
     Makes the home when there is none. Files below HOME/buckets/<bucket>/<folder>/ become rows of the table named after
     the folder. SIGTERM or Ctrl-C finishes what is under way; a second one stops now. Neither costs an attempt.
 
-    With --once: exit code 0 when every object is in its table, 1 when units have failed, 75 when retries are due later.
+    With --once: exit code 0 when every object is in its table, 1 when units have failed or deletions were withheld, 69
+    when something could not be listed, 75 when retries are due later.
     """
     readable = sys.stdout.isatty()
     settings = invocation.settings(quiet=readable)
+    _refuse_other_things(settings.home)
     return asyncio.run(_once(settings, wait) if once else _serve(settings, readable=readable))
+
+
+def _refuse_other_things(home: Path) -> None:
+    """Nothing is made among files of others because a folder was mistyped."""
+    if home.is_dir() and not is_home(home) and any(home.iterdir()):
+        buckets = shell("mkdir", str(home / "buckets"))
+        raise exits.CommandError(
+            f"{home} holds other things and is no home: name another folder with --home; to make a home there on "
+            f"purpose: {buckets}",
+            exits.CONFIGURATION,
+        )
 
 
 def _live(settings: Settings) -> LiveLines | None:
@@ -114,22 +129,31 @@ def _welcome(app: App) -> None:
 async def _once(settings: Settings, wait: float) -> int:
     signals = Signals(settings)
     live = _live(settings)
-    async with open_app(settings, on_settled=live.settled if live else _ignore) as app:
+    tally = Tally()
+
+    def on_settled(settled: Settled) -> None:
+        tally.settled(settled)
+        if live is not None:
+            live.settled(settled)
+
+    async with open_app(settings, on_settled=on_settled) as app:
         try:
             app.start_workers()
-            later = await signals.unless_stopped(_work_off(app, wait, live))
+            report, later = await signals.unless_stopped(_work_off(app, wait, live))
             if live is not None:
                 live.flush()
-            return await _verdict(app, later)
+            return await _verdict(app, report, later)
         finally:
             await app.stop(settings.drain_seconds, hurry=signals.hurry)
+            if live is None:
+                click.echo(tally.line())
 
 
-async def _work_off(app: App, wait: float, live: LiveLines | None) -> list[Unsettled]:
-    """Sweep, then work until no row is held or unsettled; return those that are due later than `wait` seconds."""
+async def _work_off(app: App, wait: float, live: LiveLines | None) -> tuple[Report, list[Unsettled]]:
+    """Sweep, then work until no row is held or unsettled but those that are due later than `wait` seconds."""
     with progress(live.console if live else None) as bar:
         task = bar.add_task("comparing buckets and ledger", total=None)
-        await app.sweeper.sweep(progress=lambda report: bar.update(task, description=_comparing(report)))
+        report = await app.sweeper.sweep(progress=lambda report: bar.update(task, description=_comparing(report)))
         bar.update(task, description="working")
         while True:
             await app.worked_off()
@@ -137,7 +161,7 @@ async def _work_off(app: App, wait: float, live: LiveLines | None) -> list[Unset
             last = app.clock() + round(wait * 1000)
             later = [row for row in rows if not row.held and row.due > last]
             if len(later) == len(rows):
-                return later
+                return report, later
             bar.update(task, description=_waiting(rows, app.clock()))
             await asyncio.sleep(_pause(rows, app.clock()))
             await app.waker.wake()
@@ -161,8 +185,8 @@ def _waiting(rows: list[Unsettled], now: int) -> str:
     return "waiting: " + ", ".join(parts)
 
 
-async def _verdict(app: App, later: list[Unsettled]) -> int:
-    """Record, name what is left or failed, and choose the exit code."""
+async def _verdict(app: App, report: Report, later: list[Unsettled]) -> int:
+    """Record, name what is left, withheld or failed, and choose the exit code."""
     await app.recorder.flush()
     settings = app.settings
     out = console(error=True)
@@ -174,14 +198,25 @@ async def _verdict(app: App, later: list[Unsettled]) -> int:
     for row in later[:LISTED]:
         due = duration(max(row.due - app.clock(), 0) / 1000)
         out.print(f"due in {due}: {row.key.bucket}/{shown(row.key.unit)}: {row.error}", soft_wrap=True)
+    for error in report.errors:
+        out.print(error, soft_wrap=True)
+    if report.withheld:
+        accept = command(settings, "sweep", "--accept-vanished")
+        out.print(
+            f"{numbered(report.withheld, 'deletion')} withheld, as more objects vanished than is usual. Look at the "
+            f"bucket; if they are meant to be gone: {accept}",
+            soft_wrap=True,
+        )
     if later:
         longer = command(settings, "run", "--once", "--wait", "3600")
         out.print(f"{numbered(len(later), 'unit')} due later than --wait: run again then, or {longer}", soft_wrap=True)
-        return exits.TEMPORARY
     if failed:
         out.print(f"{numbered(failed, 'unit')} failed; {command(settings, 'status')} lists them", soft_wrap=True)
-        return exits.FAILED
-    return exits.OK
+    if report.errors:
+        return exits.UNAVAILABLE
+    if later:
+        return exits.TEMPORARY
+    return exits.FAILED if failed or report.withheld else exits.OK
 
 
 async def _failed(app: App) -> AsyncIterator[tuple[str, Chosen]]:

@@ -64,13 +64,16 @@ class Tally:
         """Return the number of units by outcome."""
         return {name: self.outcomes[name] for name in WORDS}
 
+    def line(self) -> str:
+        """Return the sum in one line."""
+        if not self.outcomes:
+            return "Nothing had to be done."
+        parts = [f"{self.outcomes[name]:,} {word}" for name, word in WORDS.items() if self.outcomes[name]]
+        return f"Worked on {numbered(self.outcomes.total(), 'unit')}: {', '.join(parts)}"
+
     def print(self, out: Console, settings: Settings) -> None:
         """Print the sum, and the first failures."""
-        if not self.outcomes:
-            out.print("Nothing had to be done.")
-            return
-        parts = [f"{self.outcomes[name]:,} {word}" for name, word in WORDS.items() if self.outcomes[name]]
-        out.print(f"Worked on {numbered(self.outcomes.total(), 'unit')}: {', '.join(parts)}")
+        out.print(self.line())
         for place, error in self.failures:
             out.print(f"  {shown(place)}: {shown(error)}", style="red", soft_wrap=True)
         if self.failures:

@@ -1,5 +1,6 @@
 """`lakedrop run` as a real process, and its one-time form."""
 
+import errno
 import os
 import pty
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -134,6 +136,51 @@ def test_once_names_failed_units_and_ends_with_1_every_time(quick: Home) -> None
         assert done.returncode == 1
         assert "failed: csv-uploads/t/bad.csv: " in done.stderr
         assert "good.csv: " not in done.stderr.partition("failed: ")[2]
+
+
+def test_once_that_could_not_list_everything_is_69_and_says_what(quick: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick.drop("secret/a.csv", GOOD)
+    quick.drop("t/a.csv", GOOD)
+    scandir = os.scandir
+
+    def refused(path: str | bytes) -> Any:
+        if os.fsencode(path).endswith(b"/secret"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    done = quick.lakedrop("run", "--once")
+    swept = quick.lakedrop("sweep")
+    checked = quick.lakedrop("check")
+    status = quick.lakedrop("status")
+
+    assert (done.returncode, swept.returncode, checked.returncode, status.returncode) == (69, 69, 69, 0)
+    for told in (done.stderr, swept.stdout, checked.stdout, status.stdout):
+        assert f"{quick.bucket}/secret: Permission denied: let this user read it" in told
+    assert done.stdout == "Worked on 1 unit: 1 done\n"
+
+
+def test_once_says_that_deletions_are_withheld_and_ends_with_1(home: Home) -> None:
+    home.configure(
+        'max_vanish_units = 0\nmax_vanish_share = 0\n[[routes]]\nname = "csv"\nbucket = "csv-uploads"\n'
+        'options = { on_delete = "remove" }\n'
+    )
+    home.drop("t/a.csv", GOOD)
+    assert home.lakedrop("run", "--once").returncode == 0
+    (home.bucket / "t/a.csv").unlink()
+
+    done = home.lakedrop("run", "--once")
+
+    assert (done.returncode, done.stdout) == (1, "Nothing had to be done.\n")
+    assert "1 deletion withheld" in done.stderr
+    assert f"lakedrop sweep --accept-vanished --home {home.path}" in done.stderr
+
+
+def test_once_sums_up_what_became_of_the_units(quick: Home) -> None:
+    quick.drop("t/good.csv", GOOD)
+    quick.drop("t/bad.csv", "")
+
+    assert quick.lakedrop("run", "--once").stdout == "Worked on 2 units: 1 done, 1 failed\n"
 
 
 def test_once_ignores_failures_that_no_route_takes_any_more(quick: Home) -> None:

@@ -149,6 +149,18 @@ def test_folder_of_other_things_is_no_home(words: str, tmp_path: Path, capsys: O
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("words", ["run", "run --once"])
+def test_no_home_is_made_in_a_folder_of_other_things(words: str, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "thesis.txt").touch()
+
+    assert main([*words.split(), "--home", str(tmp_path)]) == exits.CONFIGURATION
+
+    told = capsys.readouterr().err
+    assert f"{tmp_path} holds other things and is no home" in told
+    assert f"mkdir {tmp_path}/buckets" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_damaged_ledger_is_69_and_says_how_to_repair_it(tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "ledger.db").write_text("no database, and long enough for one to look at its beginning")
 
