@@ -19,7 +19,14 @@ import click
 import structlog
 
 from consumer import __version__, exits, logs
-from consumer.settings import CONFIG_FILE, DEFAULT_HOME, ConfigurationError, Settings, load_settings
+from consumer.settings import (
+    CONFIG_FILE,
+    DEFAULT_HOME,
+    ConfigurationError,
+    RouteSettings,
+    Settings,
+    load_settings,
+)
 from consumer.terminal import command
 from handlers.contract import HandlerError
 
@@ -63,7 +70,10 @@ class Invocation:
         Raises:
             ConfigurationError: One line per fault.
         """
-        settings = load_settings(self.home)
+        try:
+            settings = load_settings(self.home)
+        except ConfigurationError as error:
+            raise ConfigurationError([*error.faults, *_option_faults(error.routes)]) from error
         level = "warning" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
         logs.configure(settings.log_format, "debug" if self.debug else level)
         return settings
@@ -81,6 +91,21 @@ class Invocation:
             made_by = command(settings, "run")
             raise exits.CommandError(f"no home at {settings.home}: `{made_by}` makes one", exits.CONFIGURATION)
         return settings
+
+
+def _option_faults(routes: tuple[RouteSettings, ...]) -> list[str]:
+    """Return what only the handlers can tell about routes, so that a person reads of all faults at once."""
+    if not routes:
+        return []
+    # Imported only here, as it is for the libraries of the tables, which no other command waits for.
+    from consumer.kinds import builtin_kinds  # noqa: PLC0415
+    from consumer.routes import build_router  # noqa: PLC0415
+
+    try:
+        build_router(Settings.model_construct(routes=routes), builtin_kinds())
+    except ConfigurationError as error:
+        return error.faults
+    return []
 
 
 def is_home(folder: Path) -> bool:

@@ -6,25 +6,34 @@ Settings: `lakedrop.toml` in the home, overridden by `LAKEDROP_…` variables. E
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from consumer.folder_walk import is_listed, is_utf8
 
 CONFIG_FILE = "lakedrop.toml"
 DEFAULT_HOME = Path("lakedrop-home")
 
 
 class ConfigurationError(Exception):
-    """The settings cannot be used; `faults` holds one line per fault."""
+    """
+    The settings cannot be used; `faults` holds one line per fault.
 
-    def __init__(self, faults: list[str]) -> None:
+    Args:
+        routes: Routes that are readable all the same: their options may hold further faults.
+    """
+
+    def __init__(self, faults: list[str], *, routes: tuple[RouteSettings, ...] = ()) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.routes = routes
 
 
 class RouteSettings(BaseModel):
@@ -41,6 +50,15 @@ class RouteSettings(BaseModel):
     )
     handler: str = Field("csv_to_iceberg", description="Handler that takes the objects.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the handler for this route.")
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_a_name(cls, bucket: str) -> str:
+        if not is_utf8(bucket) or not is_listed(bucket.encode()):
+            raise ValueError(
+                "a bucket is the name of a folder: no slash, no dot at its beginning, no .part or .tmp end"
+            )
+        return bucket
 
 
 def default_routes() -> tuple[RouteSettings, ...]:
@@ -149,10 +167,23 @@ def load_settings(home: Path | None = None) -> Settings:
     try:
         settings = Settings() if home is None else Settings(home=home)
     except ValidationError as error:
-        raise ConfigurationError([_fault(fault) for fault in error.errors()]) from error
+        found = home or Path(os.environ.get("LAKEDROP_HOME") or DEFAULT_HOME)
+        routes = _readable_routes(read_toml(found / CONFIG_FILE).get("routes"))
+        raise ConfigurationError([_fault(fault) for fault in error.errors()], routes=routes) from error
     if settings.heartbeat_seconds >= settings.lease_seconds:
-        raise ConfigurationError([f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds"])
+        fault = f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds"
+        raise ConfigurationError([fault], routes=settings.routes)
     return settings
+
+
+def _readable_routes(tables: Any) -> tuple[RouteSettings, ...]:
+    """Return the routes that could be used if they held no unknown settings."""
+    routes = []
+    for table in tables if isinstance(tables, list) else ():
+        with contextlib.suppress(ValidationError, AttributeError):  # not a table at all
+            known = {name: value for name, value in table.items() if name in RouteSettings.model_fields}
+            routes.append(RouteSettings(**known))
+    return tuple(routes)
 
 
 def _fault(fault: Any) -> str:
@@ -161,4 +192,6 @@ def _fault(fault: Any) -> str:
         return f"{place}: unknown setting (docs/configuration.md lists all)"
     if fault["type"] == "missing":
         return f"{place}: missing"
-    return f"{place} = {fault['input']!r}: {fault['msg']}"
+    if place == "routes" and isinstance(fault["input"], dict):
+        return "[routes]: write [[routes]], in two pairs of brackets: each such table is one route"
+    return f"{place} = {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"

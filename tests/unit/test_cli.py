@@ -129,6 +129,33 @@ def test_faulty_routes_are_78_with_a_line_each(tmp_path: Path, capsys: Output) -
     assert [path.name for path in tmp_path.iterdir()] == ["lakedrop.toml"]
 
 
+@pytest.mark.parametrize("other", ["frob = 1", "lease_seconds = 5\nheartbeat_seconds = 5"])
+def test_faults_of_settings_and_of_options_are_told_together(other: str, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "lakedrop.toml").write_text(
+        f'{other}\n[[routes]]\nname = "c"\nbucket = "d"\noptions = {{ tpyes = "seed" }}\n'
+    )
+
+    assert main(["status", "--home", str(tmp_path)]) == exits.CONFIGURATION
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert "frob: unknown" in first or "heartbeat_seconds = 5" in first
+    assert "route c: options.tpyes = 'seed': unknown option" in second
+
+
+def test_fault_of_a_route_hides_none_of_its_options(tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "lakedrop.toml").write_text(
+        '[[routes]]\nname = "c"\nbucket = "d"\nbuckt = "e"\noptions = { tpyes = "seed" }\n[[routes]]\nbucket = "d"\n'
+    )
+
+    assert main(["status", "--home", str(tmp_path)]) == exits.CONFIGURATION
+
+    assert sorted(line.split(": ")[1] for line in capsys.readouterr().err.splitlines()) == [
+        "route c",
+        "routes.0.buckt",
+        "routes.1.name",
+    ]
+
+
 @pytest.mark.parametrize("words", ["status", "sweep", "replay", "why a/b", "query 'x'", "ledger rebuild"])
 def test_mistyped_home_is_78_and_not_made(words: str, tmp_path: Path, capsys: Output) -> None:
     home = tmp_path / "hoem"

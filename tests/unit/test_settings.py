@@ -80,6 +80,17 @@ FAULTS = {
         "[[routes]]\nname = 'a'\nbucket = 'b'\nbuckt = 'c'",
         "routes.0.buckt: unknown setting",
     ),
+    "one table where there are many": (
+        "[routes]\nname = 'a'\nbucket = 'b'",
+        "[routes]: write [[routes]], in two pairs of brackets",
+    ),
+    **{
+        f"bucket {bucket}": (
+            f"[[routes]]\nname = 'a'\nbucket = '{bucket}'",
+            f"routes.0.bucket = '{bucket}': a bucket is",
+        )
+        for bucket in ("..", ".", "a/b", "/etc", "../../etc", ".hidden", "b.part")
+    },
     "not TOML": ("[[routes", "lakedrop.toml: not TOML: "),
     "heartbeat beyond the lease": ("lease_seconds = 5\nheartbeat_seconds = 5", "heartbeat_seconds = 5: "),
 }
@@ -99,6 +110,12 @@ def test_every_fault_gets_a_line(tmp_path: Path) -> None:
 
     assert len(found) == 4
     assert all("\n" not in fault for fault in found)
+
+
+def test_bucket_variable_must_be_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("S3_INGEST_BUCKET", "../outside")
+
+    assert faults_of(tmp_path)[0].startswith("bucket = '../outside': a bucket is the name of a folder")
 
 
 def test_every_setting_is_described() -> None:
