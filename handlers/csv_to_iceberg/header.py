@@ -1,8 +1,9 @@
 """
 Where the header is, and whether there is one.
 
-The header is the first record as wide as most records; what stands before it (titles, comments, `sep=`) is skipped. A
-record with a number or a date in it is data, unless the numbers are years in a row: `country,2021,2022,2023`.
+The header is the first record as wide as most records; what stands before it (titles, padded to that width or not,
+comments, `sep=`) is skipped. A record with a number or a date in it is data, unless the numbers are years in a row:
+`country,2021,2022,2023`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _RECORDS: Final = 1000
 """Records whose usual width is the file's."""
 _LONGEST_NAME: Final = 1000
 """Characters. A longer cell is content."""
+
+_MOST_TITLES: Final = 10
+"""Padded titles above a header; more of them are data."""
 
 _SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?[\n\r]", re.IGNORECASE)
 """What Excel writes and reads as a first line."""
@@ -86,14 +90,36 @@ def _find_header(records: list[Record], width: int) -> Record | None:
         _rows_end_in_delimiter(records, width) or (width == 1 and all(records[0].cells))
     ):
         return records[0]
-    for record in records:
-        if len(record.cells) == width and not _is_comment(record, width):
-            if _is_header(record.cells):
-                return record
-            break
+    full = [record for record in records if len(record.cells) == width and not _is_comment(record, width)]
+    for candidate in (_below_titles(full, width), *full[:1]):
+        if candidate is not None and _is_header(candidate.cells):
+            return candidate
     # The usual width may be that of broken rows.
     first = next((record for record in records if not _is_comment(record, width)), None)
     return first if first is not None and len(first.cells) > 1 and _is_header(first.cells) else None
+
+
+def _below_titles(full: list[Record], width: int) -> Record | None:
+    """
+    Return the first record as wide as the table that is no title; None when there is none, or it cannot be told.
+
+    Spreadsheets pad a title to that width: `Report;;`. In two columns `name;` may as well be a header over an unnamed
+    column, unless there are names below it, and values below those.
+    """
+    table = list(itertools.dropwhile(_is_padded_title, full))
+    if not table or len(full) - len(table) > _MOST_TITLES:
+        return None
+    first, *rows = table
+    if width == 2 and not (  # noqa: PLR2004 - of three names, one is no header
+        all(first.cells) and any(_VALUE.fullmatch(cell.strip()) for row in rows for cell in row.cells)
+    ):
+        return None
+    return first
+
+
+def _is_padded_title(record: Record) -> bool:
+    first, *others = (cell.strip() for cell in record.cells)
+    return bool(others) and not any(others) and not _VALUE.fullmatch(first)
 
 
 def _rows_end_in_delimiter(records: list[Record], width: int) -> bool:
