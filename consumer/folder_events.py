@@ -24,8 +24,9 @@ from watchfiles import Change, awatch
 
 from consumer.etag_cache import FileStamp
 from consumer.events import ObjectEvent
-from consumer.folder_store import RunBlocking, is_bucket_name
-from consumer.folder_walk import find, is_listed, is_utf8
+from consumer.folder_search import bucket_names, is_folder, search, to_watch
+from consumer.folder_store import RunBlocking
+from consumer.folder_walk import find, is_listed
 from handlers.contract import TransientError
 
 REST: Final = 0.1
@@ -147,7 +148,7 @@ class FolderEvents:
         watching = asyncio.Event()
         loop = asyncio.get_running_loop()
         signal = _StopSignal(stop, lambda: loop.call_soon_threadsafe(watching.set))
-        paths = await self._run(_to_watch, self._root)
+        paths = await self._run(to_watch, self._root)
         async with asyncio.TaskGroup() as tasks:
             starting = tasks.create_task(self._started(watching))
             async for changes in awatch(
@@ -168,13 +169,13 @@ class FolderEvents:
         self.ready.set()
         if self._missed:
             await self._ask_for_all("the watcher was restarted")
-        for bucket in await self._run(_bucket_names, self._root):
-            found = await self._run(_search, self._root, bucket)
+        for bucket in await self._run(bucket_names, self._root):
+            found = await self._run(search, self._root, bucket, BURST)
             self._folders.update(found.folders)
 
     async def _ask_for_all(self, reason: str) -> None:
         with contextlib.suppress(OSError):  # without the root there is nothing to sweep
-            for bucket in await self._run(_bucket_names, self._root):
+            for bucket in await self._run(bucket_names, self._root):
                 self._ask_for_sweep(bucket, reason)
         self._missed = False
 
@@ -191,7 +192,7 @@ class FolderEvents:
         if change is Change.deleted and name in self._folders:
             self._folders.discard(name)
             self._ask_for_sweep(bucket, f"the folder {name} vanished")
-        elif change is not Change.deleted and _is_folder(path):
+        elif change is not Change.deleted and is_folder(path):
             await self._note_folder(bucket, name, new=change is Change.added)
         elif key:
             self._look(bucket, key)
@@ -200,7 +201,7 @@ class FolderEvents:
         """Take up what lies in a new folder: it may have come before the watch reached it, or with the folder."""
         if not new and name in self._folders:
             return
-        found = await self._run(_search, self._root, name)
+        found = await self._run(search, self._root, name, BURST)
         self._folders.update(found.folders)
         for file in found.files:
             self._look(bucket, file.partition("/")[2])
@@ -308,64 +309,6 @@ class _StopSignal:
 
     def set(self) -> None:
         self._set = True
-
-
-class _Found(NamedTuple):
-    folders: list[str]
-    files: list[str]
-    """At most `BURST`: with more a sweep is asked for anyway."""
-    odd_names: bool
-    """Some names are not UTF-8. They cannot be keys, and are left out; a listing reports them."""
-
-
-def _bucket_names(root: Path) -> list[str]:
-    return [path.name for path in root.iterdir() if is_bucket_name(path.name) and path.is_dir()]
-
-
-def _to_watch(root: Path) -> list[str]:
-    """
-    Return the paths to be named so that all folders below `root` are watched which this user may read.
-
-    Of what it is given the watcher leaves out whatever comes, in the order of the disk, after the first folder that it
-    may not read. So all that lies beside the way to such a folder is named by itself.
-    """
-    denied: list[Path] = []
-
-    def note(error: OSError) -> None:
-        if isinstance(error, PermissionError):
-            denied.append(Path(error.filename))
-
-    with os.scandir(root) as entries:
-        tops = [entry.path for entry in entries if entry.is_dir()]
-    for top in tops:
-        for _ in os.walk(top, onerror=note):
-            pass
-    forks = {fork for path in denied for fork in path.parents if fork.is_relative_to(root)}
-    beside = {path for fork in forks for path in map(str, fork.iterdir()) if is_utf8(path) and _is_folder(path)}
-    return [str(root), *sorted(beside - set(map(str, denied)))]
-
-
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 (it is asked for every change)
-
-
-def _search(root: Path, start: str) -> _Found:
-    """Return the folder `start` with its sub-folders and files, as paths below `root`."""
-    found_folders = [start]
-    found_files: list[str] = []
-    odd_names = False
-    for path, folders, files in os.walk(root / start):
-        base = path.removeprefix(f"{root}/")
-        listed = [name for name in folders if is_listed(os.fsencode(name))]
-        folders[:] = filter(is_utf8, listed)
-        found_folders.extend(f"{base}/{name}" for name in folders)
-        odd_names = odd_names or len(folders) < len(listed)
-        if len(found_files) < BURST:
-            listed = [name for name in files[:BURST] if is_listed(os.fsencode(name))]
-            named = list(filter(is_utf8, listed))
-            found_files.extend(f"{base}/{name}" for name in named)
-            odd_names = odd_names or len(named) < len(listed)
-    return _Found(found_folders, found_files, odd_names)
 
 
 def _innermost(error: Exception) -> str:

@@ -18,7 +18,7 @@ from consumer.settings import DEFAULT_HOME, Settings
 PIPED_WIDTH: Final = 160
 """Columns when nobody watches: files and pipes have no edge, and wrapped lines are hard to search."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def console(*, error: bool = False) -> Console:
@@ -41,7 +41,7 @@ def progress(on: Console | None = None) -> Progress:
 
 
 def shown(text: str) -> str:
-    """Return a key or a cell on one line: what would move the cursor is written as an escape."""
+    """Return a key or a cell on one line: what would move the cursor, or is no character, is written as an escape."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -67,4 +67,10 @@ def program() -> str:
 def _ansi_c(word: str) -> str:
     """Quote a word as `$'...'`, which spells control characters."""
     plain = word.replace("\\", "\\\\").replace("'", "\\'")
-    return "$'" + _CONTROL.sub(lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode()), plain) + "'"
+    return (
+        "$'"
+        + _CONTROL.sub(
+            lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode(errors="surrogateescape")), plain
+        )
+        + "'"
+    )

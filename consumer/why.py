@@ -13,13 +13,14 @@ from typing import Any, Final, NamedTuple
 
 from consumer.app import App
 from consumer.exits import FAILED, CommandError
+from consumer.folder_walk import is_utf8
 from consumer.ledger import receipt_json
 from consumer.ledger_status import Backlogs
 from consumer.ledger_views import Entry
 from consumer.look import Look
 from consumer.protocol import Row
 from consumer.router import Route
-from consumer.terminal import command
+from consumer.terminal import command, shown
 from consumer.times import iso
 from consumer.workitem import UnitKey
 from handlers.contract import ABSENT, TransientError
@@ -108,8 +109,10 @@ def locate(app: App, text: str) -> tuple[str, str]:
     Return the bucket and key a person means: BUCKET/KEY, a path into a bucket, or KEY where only one bucket is routed.
 
     Raises:
-        CommandError: The bucket cannot be told.
+        CommandError: The bucket cannot be told, or no object can have this name.
     """
+    if not is_utf8(text):
+        raise CommandError(f"{shown(text)}: its name is not UTF-8, so it is no object: rename the file", FAILED)
     path = Path(text).absolute()
     root = app.settings.buckets.absolute()
     if path.is_relative_to(root) and len(path.relative_to(root).parts) > 1:
@@ -139,6 +142,8 @@ async def why_report(app: App, bucket: str, key: str) -> Why:
     state = HELD if row.lease_token is not None else ("gone" if row.gone else row.status.value)
     due = row.lease_until if row.lease_token is not None else row.wake_at
     summary, advice, repair = _verdict(app, row, look, holds, state)
+    if holds and look and look.fingerprint == ABSENT and not look.keep and state != HELD:
+        summary, advice, repair = _verdict_on_unfollowed(app, holds, await app.sweeps.last())
     return Why(
         bucket=bucket,
         unit=unit,
@@ -248,7 +253,8 @@ def _verdict(app: App, row: Row, look: Look | None, holds: Holding | None, state
         HELD: _Verdict("A process is working on it.", "Wait; a dead process lets go when its lease ends.", None),
         "failed": _Verdict(
             f"This version cannot be ingested.{older}",
-            "Repair the file and upload it again: that is all. To try the same bytes once more:",
+            "Do what the reason asks. A file that was repaired needs only be uploaded again; after anything else, try "
+            "the same bytes once more:",
             again,
         ),
         "skipped": _Verdict("It was left alone until its content changes.", "To look again now:", again),
@@ -275,6 +281,19 @@ def _verdict_on_done(app: App, row: Row, look: Look | None, holds: Holding | Non
     forced = command(app.settings, "replay", "--bucket", row.key.bucket, "--prefix", row.key.unit, "--force", "--yes")
     summary = f"{holds.target} holds exactly this version."
     return _Verdict(summary, "Nothing to do. To do it again all the same:", forced)
+
+
+def _verdict_on_unfollowed(app: App, holds: Holding, last_sweep: Mapping[str, Any] | None) -> _Verdict:
+    """The object is gone, and its rows should be."""
+    summary = f"The object is gone from the bucket; its rows are still in {holds.target}."
+    if last_sweep is None or not last_sweep.get("withheld"):
+        advice = "The next sweep removes them, unless too many objects vanished at once. To remove them all the same:"
+    else:
+        advice = (
+            "The last sweep withheld deletions, as more objects vanished than is usual. Look at the bucket; if they "
+            "are meant to be gone:"
+        )
+    return _Verdict(summary, advice, command(app.settings, "sweep", "--accept-vanished"))
 
 
 def _moment(entry: Entry) -> Moment:

@@ -16,6 +16,9 @@ from consumer.why import Moment, Why
 
 COLOURS = {"done": "green", "failed": "red", "unknown": "yellow", "retrying": "yellow", "skipped": "yellow"}
 
+COLUMNS = 20
+"""Columns of a file that are named; all are counted."""
+
 LISTED = 5
 """Rejected records that are shown; `--json` has all that are kept."""
 
@@ -85,7 +88,9 @@ def print_detail(out: Console, detail: Mapping[str, Any], *, indent: int = 10) -
         indented(out, Text(", ".join(facts)), indent)
     columns = detail.get("columns") or []
     if columns:
-        indented(out, Text(", ".join(f"{name} {kind}" for name, kind, *_ in columns)), indent)
+        named = [shown(f"{name} {kind}") for name, kind, *_ in columns[:COLUMNS]]
+        more = f" and {len(columns) - COLUMNS:,} more" if len(columns) > COLUMNS else ""
+        indented(out, Text(", ".join(named) + more), indent)
     for warning in detail.get("warnings") or []:
         indented(out, Text(f"warning: {warning}", "yellow"), indent)
     rejects = detail.get("rejects") or []
@@ -115,6 +120,8 @@ def _line(entry: Moment, now: str) -> Text:
         parts.append(
             f"{counted(entry.counts)} → {entry.target}" if entry.fingerprint else f"removed from {entry.target}"
         )
+    elif entry.event == "done" and not entry.fingerprint:
+        parts.append("deleted; rows kept")
     if entry.error is not None:
         parts.append(shown(entry.error))
     if entry.next_at is not None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from consumer import folder_events
+from consumer import folder_events, folder_search
 from consumer.broker_port import BrokerUnavailable
 from consumer.events import ObjectEvent
 from consumer.folder_events import FolderEvents
@@ -197,7 +197,7 @@ async def test_bucket_whose_name_is_not_utf8_is_no_bucket(tmp_path: Path) -> Non
     watched = Watched(tmp_path / "buckets")
     os.mkdir(os.fsencode(watched.root) + b"/\xff")  # noqa: PTH102 (pathlib has no bytes)
 
-    assert folder_events._bucket_names(watched.root) == ["b"]
+    assert folder_search.bucket_names(watched.root) == ["b"]
 
 
 @pytest.mark.needs("unprivileged user")
@@ -231,10 +231,10 @@ def test_everything_beside_a_folder_that_cannot_be_read_is_watched(
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    assert folder_events._to_watch(tmp_path) == [str(tmp_path)]
+    assert folder_search.to_watch(tmp_path) == [str(tmp_path)]
     monkeypatch.setattr(os, "scandir", refused)
 
-    assert folder_events._to_watch(tmp_path) == [
+    assert folder_search.to_watch(tmp_path) == [
         str(tmp_path / name) for name in ("", "b", "b/in", "b/in/x", "b/z", "c")
     ]
 

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,57 @@ async def test_deleted_object_of_a_following_route_is_gone(tmp_path: Path) -> No
 
         assert (why.state, why.repair) == ("gone", None)
         assert (await status_report(app)).groups[0].states["gone"] == 1
+
+
+@pytest.mark.parametrize("swept", [False, True], ids=["not yet swept", "withheld by the brake"])
+async def test_rows_of_a_deleted_object_that_are_still_there_lead_to_a_sweep_that_accepts_it(
+    tmp_path: Path, swept: bool
+) -> None:
+    (tmp_path / "lakedrop.toml").write_text("max_vanish_units = 0\nmax_vanish_share = 0\n")
+    route = RouteSettings(name="all", bucket=BUCKET, handler="fake", options={"on_delete": "remove"})
+    async with opened(tmp_path, None, route) as app:
+        drop(app, "a", "x")
+        await settle(app)
+        (app.settings.buckets / BUCKET / "a").unlink()
+        if swept:
+            await settle(app)
+
+        why = await why_of(app, "a")
+
+        assert why.summary == "The object is gone from the bucket; its rows are still in dictionary."
+        assert ("withheld" in why.advice) == swept
+        assert why.repair == f"lakedrop sweep --accept-vanished --home {tmp_path}"
+
+
+async def test_timeline_of_a_kept_deletion_says_so(app: App) -> None:
+    drop(app, "a", "x")
+    await settle(app)
+    (app.settings.buckets / BUCKET / "a").unlink()
+    await settle(app)
+
+    timeline = why_lines(app, await why_of(app, "a")).partition("timeline")[2]
+
+    assert "deleted; rows kept" in timeline.splitlines()[-3] + timeline.splitlines()[-4]
+    assert timeline.count("deleted; rows kept") == 1
+
+
+async def test_of_many_columns_the_first_are_named(app: App) -> None:
+    drop(app, "a", "x")
+    await settle(app)
+    why = await why_of(app, "a")
+    assert why.holds is not None
+    columns = [(f"c{number}", "BIGINT", "") for number in range(1500)]
+    wide = replace(why, holds=replace(why.holds, detail={"columns": columns}))
+
+    told = " ".join(why_lines(app, wide).split())
+
+    assert "c18 BIGINT, c19 BIGINT and 1,480 more" in told
+    assert "c20 " not in told
+
+
+async def test_name_that_is_not_utf8_is_refused(app: App) -> None:
+    with pytest.raises(CommandError, match=r"b/\\udcff.csv: its name is not UTF-8, so it is no object: rename"):
+        locate(app, "b/\udcff.csv")
 
 
 async def test_key_no_route_takes_names_the_routed_buckets(app: App) -> None:
