@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from consumer.app import App, open_app
@@ -58,6 +59,9 @@ async def checks(settings: Settings) -> AsyncIterator[Check]:
         yield await _tested("broker", lambda: app.broker.depth(INGRESS), lambda _: "in this process")
         for name, handler in app.handlers.items():
             yield await _tested(f"handler {name}", handler.ping, lambda _: "its sink answers")
+        warehouse = settings.home / "warehouse"
+        if warehouse.is_dir():
+            yield _writable("warehouse", warehouse)
         yield await _objects(app)
 
 
@@ -67,13 +71,17 @@ def _home(settings: Settings) -> Check:
         return Check(name="home", ok=False, message=f"{home} is not there", repair=command(settings, "run"))
     if not is_home(home) and any(home.iterdir()):
         return Check(name="home", ok=False, message=f"{home} holds other things: name another folder with --home")
+    return _writable("home", home)
+
+
+def _writable(name: str, folder: Path) -> Check:
     try:
-        with tempfile.TemporaryFile(dir=home):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        repair = f'chown -R "$USER" {shell(str(home))}'
-        return Check(name="home", ok=False, message=f"{home}: {error.strerror}", repair=repair)
-    return Check(name="home", ok=True, message=f"{home} can be written")
+        repair = f'chown -R "$USER" {shell(str(folder))}'
+        return Check(name=name, ok=False, message=f"{folder}: {error.strerror}", repair=repair)
+    return Check(name=name, ok=True, message=f"{folder} can be written")
 
 
 def _counted(counts: list[tuple[str, str, str, int]]) -> str:

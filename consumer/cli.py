@@ -19,6 +19,7 @@ import click
 import structlog
 
 from consumer import __version__, exits, logs
+from consumer.permission import refuse_unwritable
 from consumer.settings import (
     CONFIG_FILE,
     DEFAULT_HOME,
@@ -84,12 +85,13 @@ class Invocation:
 
         Raises:
             ConfigurationError: One line per fault.
-            CommandError: There is no such home.
+            CommandError: There is no such home, or this user may not write it.
         """
         settings = self.settings(quiet=quiet)
         if not is_home(settings.home):
             made_by = command(settings, "run")
             raise exits.CommandError(f"no home at {settings.home}: `{made_by}` makes one", exits.CONFIGURATION)
+        refuse_unwritable(settings.home)
         return settings
 
 

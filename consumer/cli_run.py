@@ -17,6 +17,7 @@ from consumer.cli import Command, Invocation, is_home
 from consumer.held import Settled
 from consumer.ledger_views import Chosen, Selection, Unsettled
 from consumer.live import LiveLines, numbered
+from consumer.permission import refuse_unwritable
 from consumer.protocol import Status
 from consumer.settings import Settings
 from consumer.signals import Signals
@@ -66,6 +67,8 @@ def run(invocation: Invocation, once: bool, wait: float) -> int:
     readable = sys.stdout.isatty()
     settings = invocation.settings(quiet=readable)
     _refuse_other_things(settings.home)
+    if settings.home.is_dir():
+        refuse_unwritable(settings.home)
     return asyncio.run(_once(settings, wait) if once else _serve(settings, readable=readable))
 
 

@@ -6,9 +6,11 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -174,6 +176,25 @@ def test_once_says_that_deletions_are_withheld_and_ends_with_1(home: Home) -> No
     assert (done.returncode, done.stdout) == (1, "Nothing had to be done.\n")
     assert "1 deletion withheld" in done.stderr
     assert f"lakedrop sweep --accept-vanished --home {home.path}" in done.stderr
+
+
+def test_check_finds_a_warehouse_that_cannot_be_written(quick: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick.drop("t/a.csv", GOOD)
+    quick.lakedrop("run", "--once")
+    good = quick.lakedrop("check")
+    temporary_file = tempfile.TemporaryFile
+
+    def refused(dir: Path) -> Any:  # noqa: A002 (its name there)
+        if dir.name == "warehouse":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), dir)
+        return temporary_file(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    done = quick.lakedrop("check")
+
+    assert (good.returncode, done.returncode) == (0, 69)
+    assert f"{quick.path}/warehouse: Permission denied" in done.stdout
+    assert f'chown -R "$USER" {quick.path}/warehouse' in done.stdout
 
 
 def test_once_sums_up_what_became_of_the_units(quick: Home) -> None:

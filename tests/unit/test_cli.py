@@ -1,6 +1,7 @@
 """The command line: what each word means, exit codes, and errors that say what to do."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -196,6 +197,21 @@ def test_damaged_ledger_is_69_and_says_how_to_repair_it(tmp_path: Path, capsys: 
     told = capsys.readouterr().err
     assert "ledger.db: file is not a database" in told
     assert f"lakedrop ledger rebuild --home {tmp_path}" in told
+
+
+@pytest.mark.parametrize("words", ["status", "why a/b", "query 'x'", "sweep", "run"])
+@pytest.mark.parametrize("name", ["", "ledger.db"], ids=["home", "ledger"])
+def test_home_that_this_user_may_only_read_is_69_without_advice_to_repair_it(
+    words: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    (tmp_path / "ledger.db").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or Path(path) != tmp_path / name)
+
+    assert main([*words.split(), "--home", str(tmp_path)]) == exits.UNAVAILABLE
+
+    told = capsys.readouterr().err
+    assert f"no permission to write {tmp_path / name}" in told
+    assert "rebuild" not in told
 
 
 def test_fault_of_ours_is_70_and_logged(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:

@@ -1,0 +1,23 @@
+"""May this user write a home? Even a reader must: SQLite keeps files beside its databases."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from consumer.exits import CommandError
+
+
+def refuse_unwritable(home: Path) -> None:
+    """
+    Check folder and databases of a home.
+
+    Raises:
+        CommandError: One of them is there and cannot be written.
+    """
+    for path in (home, *sorted(home.glob("*.db*"))):
+        if not os.access(path, os.W_OK):
+            raise CommandError(
+                f"no permission to write {path}, which reading needs too: run this as the user of the service, or let "
+                "this user write it"
+            )
