@@ -125,8 +125,11 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> 
         ctx.ensure_object(Invocation).debug = True
 
 
-def _shared_options() -> list[click.Option]:
-    """Return the options every command has, before and after its name."""
+USUAL_HOME: Final = f"$LAKEDROP_HOME, else ./{DEFAULT_HOME}"
+
+
+def _shared_options(home: str = USUAL_HOME) -> list[click.Option]:
+    """Return the options every command has, before and after its name; `home` is what is told as the default."""
     return [
         click.Option(
             ["--home"],
@@ -134,7 +137,7 @@ def _shared_options() -> list[click.Option]:
             metavar="DIR",
             expose_value=False,
             callback=_set_home,
-            help=f"Folder of this installation. [default: $LAKEDROP_HOME, else ./{DEFAULT_HOME}]",
+            help=f"Folder of this installation. [default: {home}]",
         ),
         click.Option(
             ["--debug"],
@@ -155,12 +158,13 @@ class Command(click.Command):
 
     Args:
         examples: Command lines that work, shown at the end of its help.
+        home: What its help tells as the home when none is named.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str], home: str = USUAL_HOME, **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": CONTEXT, **kwargs})
         self.examples = tuple(examples)
-        self.params += _shared_options()
+        self.params += _shared_options(home)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are typed."""

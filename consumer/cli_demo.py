@@ -16,7 +16,7 @@ PAUSE = 0.3
 """Seconds between two files: one can follow, and the second file of a table meets the first."""
 
 
-@click.command(cls=Command, examples=("lakedrop demo", "lakedrop demo --home /tmp/demo"))
+@click.command(cls=Command, home=f"./{HOME}", examples=("lakedrop demo", "lakedrop demo --home /tmp/demo"))
 @click.pass_obj
 def demo(invocation: Invocation) -> int:
     """

@@ -96,10 +96,11 @@ async def _sweep(settings: Settings, *, accept_vanished: bool, as_json: bool) ->
 def _print_sweep(settings: Settings, report: Report, tally: Tally) -> None:
     out = console()
     out.print(
-        f"{numbered(report.listed, 'object')} listed: {report.matched:,} as the ledger knows them, {report.new:,} new, "
-        f"{report.changed:,} changed, {report.vanished:,} vanished"
+        f"{numbered(report.listed, 'object')} listed: {report.matched - report.gone:,} as the ledger knows them, "
+        f"{report.new:,} new, {report.changed:,} changed, {report.vanished:,} vanished"
     )
     others = {
+        "gone": "deleted earlier, as the ledger knows",
         "unrouted": "that no route takes",
         "unrouted_units": "in the ledger that no route takes any more",
         "held": "being worked on",

@@ -74,8 +74,8 @@ class DemoView:
     def swept(self, report: Report) -> None:
         """Tell what a sweep found."""
         self._out.print(
-            f"  A sweep compares bucket and ledger: {report.listed} listed, {report.matched} as the ledger knows them, "
-            f"{report.new} new, {report.vanished} vanished"
+            f"  A sweep compares bucket and ledger: {report.listed} listed, "
+            f"{report.matched - report.gone} as the ledger knows them, {report.new} new, {report.vanished} vanished"
         )
 
     def table(self, result: pa.Table) -> None:

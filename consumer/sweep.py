@@ -48,7 +48,9 @@ class Report:
     unrouted_units: int = 0
     """Units of the swept handlers that the ledger knows and no route takes any more; they are in neither digest."""
     matched: int = 0
-    """The ledger knows this version: it is in the sink, or failed, or skipped."""
+    """The ledger knows this version: it is in the sink, or failed, or skipped; or it knows that there is none."""
+    gone: int = 0
+    """Those of the matched that there is no object of."""
     new: int = 0
     changed: int = 0
     vanished: int = 0
@@ -285,6 +287,7 @@ class Sweeper:
             report.waiting += 1
         elif row.observed_etag == ABSENT:
             report.matched += 1
+            report.gone += 1
         else:
             await self._confirm(side, key, route, row, report)
 

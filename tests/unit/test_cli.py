@@ -75,6 +75,18 @@ def test_every_command_takes_a_home(words: str) -> None:
     assert "--home" in [name for option in commands()[words].params for name in option.opts]
 
 
+@pytest.mark.parametrize(
+    ("words", "default"), [("status", "$LAKEDROP_HOME, else ./lakedrop-home"), ("demo", "./lakedrop-demo")]
+)
+def test_help_names_the_home_that_is_used_when_none_is_named(words: str, default: str) -> None:
+    (told,) = [
+        option.help for option in commands()[words].params if isinstance(option, click.Option) and option.name == "home"
+    ]
+
+    assert told is not None
+    assert told.endswith(f"[default: {default}]")
+
+
 def test_version_is_told(capsys: Output) -> None:
     assert main(["--version"]) == exits.OK
     assert __version__ in capsys.readouterr().out

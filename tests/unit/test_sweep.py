@@ -65,6 +65,20 @@ def counts(report: Report) -> dict[str, int]:
 
 
 @virtual
+async def test_units_without_an_object_are_told_apart_among_the_matched() -> None:
+    async with rig(options=REMOVE) as made:
+        await ingest(made, a="1", b="1")
+        async with made.running():
+            count = len(made.settled)
+            made.store.delete(BUCKET, "a")
+            await made.hint("a")
+            await made.until(count + 1)
+        report = await made.sweeper.sweep()
+
+        assert (report.listed, report.matched, report.gone) == (1, 2, 1)
+
+
+@virtual
 async def test_object_that_no_event_told_of_is_hinted() -> None:
     async with rig() as made:
         made.store.put(BUCKET, "x", "a")
