@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +19,10 @@ LOCKS = (
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
+
+
+MOST_NAMED: Final = 10
+"""Tables that are named when a statement asks for one there is not."""
 
 
 class QueryError(Exception):
@@ -54,8 +61,8 @@ def query(lake: Lake, sql: str) -> pa.Table:
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.CatalogException as error:
-            tables = ", ".join(known) or "none yet"
-            raise QueryError(f"{str(error).splitlines()[0]}; tables of the lake: {tables}") from error
+            reason = str(error).splitlines()[0]
+            raise QueryError(f"{reason}; tables of the lake: {_nearest(reason, known)}") from error
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
 
@@ -68,6 +75,18 @@ def _refuse_all_but_select(sql: str) -> None:
             raise QueryError(str(error)) from error
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError("one SELECT statement is expected; tables cannot be changed here")
+
+
+def _nearest(reason: str, known: Sequence[str]) -> str:
+    """Name the tables there are, those most like the one that DuckDB missed first."""
+    missing = re.search(r"Table with name (.+?) does not exist", reason)
+
+    def likeness(name: str) -> float:
+        return SequenceMatcher(None, missing[1].lower(), name.rpartition(".")[2].lower()).ratio() if missing else 0
+
+    named = sorted(known, key=lambda name: (-likeness(name), name))[:MOST_NAMED]
+    more = f" and {len(known) - MOST_NAMED:,} more; `show tables` lists them" if len(known) > MOST_NAMED else ""
+    return (", ".join(named) or "none yet") + more
 
 
 def _mentions(sql: str, table: str) -> bool:

@@ -86,6 +86,20 @@ async def test_an_unknown_table_is_answered_with_those_there_are(bench: Bench) -
         query(bench.lake, "select * from lakehouse.custmers")
 
 
+async def test_of_many_tables_the_ten_nearest_to_an_unknown_one_are_named(bench: Bench) -> None:
+    for name in (*(f"a{number}" for number in range(10)), "orders", "customers"):
+        committer = bench.committer(bench.table(f"lakehouse.{name}"))
+        await bench.put({f"{name}/a.csv": {"n": [1]}}, committer=committer)
+
+    with pytest.raises(QueryError) as caught:
+        query(bench.lake, "from lakehouse.custmers")
+
+    named = str(caught.value).partition("tables of the lake: ")[2]
+    assert named.startswith("lakehouse.customers, ")
+    assert named.count("lakehouse.") == 10
+    assert named.endswith(" and 2 more; `show tables` lists them")
+
+
 async def test_only_tables_named_are_planned(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(bench)
     other = bench.committer(bench.table("lakehouse.other"))
