@@ -7,6 +7,7 @@ Figures depend on the machine; the ratios and the memory are what to look at. Wr
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shutil
 import statistics
@@ -26,6 +27,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from tests.bench.data import ROWS_PER_MB, large_file, small_file, small_files
 from tests.bench.service import Service, running
+
+PAGE = Path("docs/benchmarks.md")
 
 FILES = 2000
 PEER_FILES = 100
@@ -239,25 +242,40 @@ def _output(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+OBSERVATIONS = """
+- The whole path: a real service sees the files in its bucket, and the clock stops when the ledger has them committed.
+- One large file: DuckDB keeps the order of rows and runs on two threads; it writes one Parquet file and
+  sniffs the dialect. lakedrop also hashes the file twice, records every rejected row and commits.
+- Latency is the time until a reader that follows the catalog finds the rows; most of it is the commit window.
+- Ratios and memory carry over to other machines, absolute figures do not.
+"""
+
+
 def _report(rows: list[Row]) -> str:
-    machine = f"{platform.machine()}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
-    lines = ["| what | lakedrop | peer | ratio | memory |", "|---|---|---|---|---|"]
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    lines = ["| what | lakedrop | peer or rate | ratio or load | memory |", "|---|---|---|---|---|"]
     lines += [f"| {row.what} | {row.figure} | {row.peer} | {row.ratio} | {row.memory} |" for row in rows]
-    return f"Measured by `make bench` on {machine}.\n\n" + "\n".join(lines) + "\n"
+    table = "\n".join(lines)
+    measured = f"By `make bench ARGS=--write` on {datetime.now(UTC):%Y-%m-%d}; {machine}."
+    return f"# Benchmarks\n\n{measured}\n\n{table}\n{OBSERVATIONS}"
 
 
 def main() -> None:
     """Run the parts named on the command line, all by default."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["small", "large", "latency", []], help="default: all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="small, large, latency (default: all)")
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large file (default %(default)s)")
     parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs with the peer (default %(default)s)")
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency run (default %(default)s)")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    parser.add_argument(
+        "--write", type=Path, nargs="?", const=PAGE, help=f"also write the table to a file (default {PAGE})"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), arguments.megabytes, arguments.pairs, arguments.seconds)
         parts: dict[str, Callable[[], None]] = {"small": bench.small, "large": bench.large, "latency": bench.latency}
+        if unknown := set(arguments.parts) - parts.keys():
+            parser.error(f"no part {', '.join(unknown)}; there are {', '.join(parts)}")
         for name in arguments.parts or parts:
             parts[name]()
         if arguments.write:
