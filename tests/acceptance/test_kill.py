@@ -62,6 +62,7 @@ class Service:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
+            self._begins = log.tell()
             command = [sys.executable, "-m", "consumer", "--home", str(self._home), "run"]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -74,6 +75,8 @@ class Service:
         self.start()
 
     def end(self) -> int:
+        """Wait until the service listens to signals, then ask it to end; returns its exit code."""
+        assert wait_until(lambda: b"run.started" in self._log.read_bytes()[self._begins :], 60), self.log()
         self.process.terminate()
         return self.process.wait(60)
 
