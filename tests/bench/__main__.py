@@ -214,8 +214,8 @@ class _Watcher:
             table = catalog.load_table("lakehouse.orders")
             if table.metadata.current_snapshot_id == last:
                 continue
+            self.commits += last is not None
             last, now = table.metadata.current_snapshot_id, time.monotonic()
-            self.commits += 1
             for task in table.scan(selected_fields=("_source_file",)).plan_files():
                 path = task.file.file_path
                 if path not in files:
