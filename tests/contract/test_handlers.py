@@ -35,6 +35,9 @@ from handlers.csv_to_iceberg.lake import Lake
 
 T = TypeVar("T")
 
+# One for all contexts: two processes never make the same id.
+_IDS = itertools.count()
+
 
 class Killed(BaseException):
     """The process ends here."""
@@ -48,13 +51,12 @@ class Context:
         self.lost: set[str] = set()
         self.dies_at: int | None = None
         self.steps = 0
-        self._ids = itertools.count()
 
     def clock(self) -> int:
-        return 1_790_000_000_000 + next(self._ids)
+        return 1_790_000_000_000 + next(_IDS)
 
     def new_id(self) -> str:
-        return hashlib.md5(f"{id(self)}{next(self._ids)}".encode(), usedforsecurity=False).hexdigest()
+        return hashlib.md5(str(next(_IDS)).encode(), usedforsecurity=False).hexdigest()
 
     async def alive(self, tokens: Collection[str]) -> set[str]:
         return set(tokens) - self.lost
