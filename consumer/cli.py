@@ -51,6 +51,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "replay": Place("consumer.cli_work", "replay", "Do chosen units again; says what it would do unless --yes."),
     "check": Place("consumer.cli_check", "check", "Test settings and dependencies, one line each."),
     "ledger": Place("consumer.cli_work", "ledger", "Look after the ledger."),
+    "table": Place("consumer.cli_table", "table", "Look after the tables."),
 }
 
 
