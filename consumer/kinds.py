@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,9 @@ def inspect(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], pa.
     (checked,) = build_router(Settings.model_construct(routes=(route,)), builtin_kinds()).routes
     found = inspect_csv(lambda: path.open("rb"), path.name, checked.options)
     columns = [[column.name, column.type.value, column.reason] for column in found.report.columns]
-    return {**asdict(found.report), "columns": columns}, found.preview
+    told = asdict(replace(found.report, kept=None))
+    del told["kept"]
+    return {**told, "columns": columns}, found.preview
 
 
 def _csv_faults(routes: Sequence[Route]) -> list[str]:

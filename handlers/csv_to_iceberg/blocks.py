@@ -94,10 +94,11 @@ class Straddling(Exception):
 class Tokeniser:
     """Tokenises blocks in a thread of its own. Iterate for the batches; their very last row is the sentinel."""
 
-    def __init__(self, blocks: Blocks, layout: Layout) -> None:
+    def __init__(self, blocks: Blocks, layout: Layout, options: Options) -> None:
+        self._most_ragged = max(options.max_rejects, MAX_REJECTS)
         self.rejected = 0
         self.ragged: list[Ragged] = []
-        """The first `MAX_REJECTS`."""
+        """The first that are kept."""
         self._ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
         self._blocks = blocks
         self._stop = threading.Event()
@@ -146,5 +147,5 @@ class Tokeniser:
 
     def _reject(self, record: Ragged) -> None:
         self.rejected += 1
-        if len(self.ragged) < MAX_REJECTS:
+        if len(self.ragged) < self._most_ragged:
             self.ragged.append(record)

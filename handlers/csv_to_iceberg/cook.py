@@ -21,7 +21,7 @@ from handlers.csv_to_iceberg.joining import Joined, join
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.memory import Memory
 from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.rejects import UNCLOSED_QUOTE, LineFinder, check_record_sizes, rejects
+from handlers.csv_to_iceberg.rejects import UNCLOSED_QUOTE, LineFinder, check_record_sizes, keep_rejects
 from handlers.csv_to_iceberg.results import Cooked, Part, Report, ReportColumn, SmallFile, Source
 from handlers.csv_to_iceberg.typed import Typed, Typing, warnings
 
@@ -184,7 +184,8 @@ class _Batch:
             if len(columns) < len(group.columns):
                 report.warnings.append(NO_ROWS)
             if ragged:
-                report.rejects = rejects(ragged, read.body.layout, LineFinder(read.body.text, read.body.layout))
+                lines = LineFinder(read.body.text, read.body.layout, report.records)
+                keep_rejects(report, ragged, read.body.layout, lines, self._options.max_rejects)
             if report.rescued:
                 report.warnings += warnings(group.typed.misfit_counts(span), span.rows)
             self.parts[read.source.key] = Part(read.source, table.slice(*span), report, types)

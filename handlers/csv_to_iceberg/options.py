@@ -63,6 +63,14 @@ class Options(BaseModel):
         default="keep",
         description="Whether the rows of an object that was deleted stay in the table.",
     )
+    max_rejects: int = Field(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description=(
+            "Rejected records of a file that `_ingest_rejects` keeps with their text. All are counted, whatever this is."
+        ),
+    )
     max_columns: int = Field(default=10_000, ge=1, description="A file with more columns fails.")
     max_record_bytes: int = Field(
         default=64 * MIB,

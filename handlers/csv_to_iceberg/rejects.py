@@ -14,19 +14,25 @@ from handlers.csv_to_iceberg.dialect import lines_of, records_of
 from handlers.csv_to_iceberg.errors import RecordTooLarge
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import MAX_REJECT_BYTES, MAX_REJECTS, Reject
+from handlers.csv_to_iceberg.results import KEPT, MAX_REJECT_BYTES, MAX_REJECTS, Reject, Report
 from handlers.csv_to_iceberg.tokenise import Ragged
 
 UNCLOSED_QUOTE: Final = "a quote is never closed: quotes were read as plain characters"
 """Warning of a report."""
 
 
-def rejects(ragged: Sequence[Ragged], layout: Layout, line_of: Callable[[int], int | None]) -> list[Reject]:
-    """Describe the first `MAX_REJECTS`; `line_of` maps a record's number to its physical line."""
-    return [
+def keep_rejects(
+    report: Report, ragged: Sequence[Ragged], layout: Layout, line_of: Callable[[int], int | None], most: int
+) -> None:
+    """Put the first `most` into a report; `line_of` maps a record's number to its physical line."""
+    described = [
         Reject(record.number, line_of(record.number), shortened(record.text), reason(record, layout))
-        for record in itertools.islice(ragged, MAX_REJECTS)
+        for record in itertools.islice(ragged, max(most, MAX_REJECTS))
     ]
+    report.rejects = described[:MAX_REJECTS]
+    if described and most:
+        columns = [pa.array([getattr(one, field.name) for one in described[:most]], field.type) for field in KEPT]
+        report.kept = pa.RecordBatch.from_arrays(columns, schema=KEPT)
 
 
 def shortened(text: str) -> str:
@@ -57,15 +63,20 @@ def check_record_sizes(cells: Sequence[pa.Array], options: Options) -> None:
 
 
 class LineFinder:
-    """Maps record numbers to physical lines by splitting the text once more, as far as needed."""
+    """Maps record numbers to physical lines; splits the text once more, as far as needed, if lines are no records."""
 
-    def __init__(self, text: bytes, layout: Layout) -> None:
-        self._records = records_of(lines_of(text.decode()), layout.dialect)
+    def __init__(self, text: bytes, layout: Layout, records: int) -> None:
+        """Take the text behind the header, which has so many records."""
+        lines = text.count(b"\n") + (not text.endswith(b"\n"))
+        self._plain = lines == records and text.count(b"\r") in {0, text.count(b"\r\n")}
+        self._records = records_of(lines_of("" if self._plain else text.decode()), layout.dialect)
         self._before = layout.head_lines
         self._begins: list[int] = []
 
     def __call__(self, number: int) -> int | None:
         """Return the line, from 1, that a record of the text begins on."""
+        if self._plain:
+            return self._before + number
         missing = number - len(self._begins)
         self._begins += [record.begin for record in itertools.islice(self._records, max(0, missing))]
         return self._begins[number - 1] + self._before + 1 if number <= len(self._begins) else None

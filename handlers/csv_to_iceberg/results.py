@@ -12,7 +12,7 @@ from handlers.csv_to_iceberg.columns import ColumnType, Pins
 from handlers.csv_to_iceberg.layout import Layout
 
 MAX_REJECTS = 20
-"""Rejected records whose text a report keeps; `Report.rejected` counts all."""
+"""Rejected records that a report tells; `Report.kept` has more of them, `Report.rejected` counts all."""
 
 MAX_REJECT_BYTES = 1000
 """UTF-8 bytes of a rejected record's text that are kept."""
@@ -33,6 +33,10 @@ class SmallFile:
     source: Source
     data: bytes
     """As stored: possibly compressed, in any encoding."""
+
+
+KEPT = pa.schema([("record", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("reason", pa.string())])
+"""The columns of `Report.kept`: the fields of `Reject`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Report:
     """Rows with at least one cell in `_rescued`."""
     rejects: list[Reject] = field(default_factory=list)
     """The first `MAX_REJECTS`."""
+    kept: pa.RecordBatch | None = field(default=None, repr=False, compare=False)
+    """The first `Options.max_rejects`, in the columns of `KEPT`; None without any."""
     encoding: str = "utf-8"
     compression: str = ""
     """gzip, bzip2, xz, zstd; empty when the file is not compressed."""

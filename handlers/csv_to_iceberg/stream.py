@@ -19,7 +19,7 @@ from handlers.csv_to_iceberg.inference import SAMPLE as SAMPLE_VALUES
 from handlers.csv_to_iceberg.joining import Span
 from handlers.csv_to_iceberg.memory import Memory
 from handlers.csv_to_iceberg.options import MIB, Options
-from handlers.csv_to_iceberg.rejects import UNCLOSED_QUOTE, check_record_sizes, rejects
+from handlers.csv_to_iceberg.rejects import UNCLOSED_QUOTE, check_record_sizes, keep_rejects
 from handlers.csv_to_iceberg.results import Report, ReportColumn, Source
 from handlers.csv_to_iceberg.tokenise import SENTINEL
 from handlers.csv_to_iceberg.typed import Typing, warnings
@@ -108,7 +108,7 @@ class StreamedCsv:
         self.report = Report.of(self._layout, head.encoding.name, head.compression)
         """Complete after the last batch."""
         self._blocks = Blocks(head.rest, self._layout, lessons.block_bytes, options)
-        self._tokeniser = Tokeniser(self._blocks, self._layout)
+        self._tokeniser = Tokeniser(self._blocks, self._layout, options)
         self._batches = self._without_sentinel()
         try:
             self._settle()
@@ -216,7 +216,7 @@ class StreamedCsv:
         report, tokeniser = self.report, self._tokeniser
         report.rejected = tokeniser.rejected
         report.records = report.rows + report.rejected
-        report.rejects = rejects(tokeniser.ragged, self._layout, self._line_of)
+        keep_rejects(report, tokeniser.ragged, self._layout, self._line_of, self._options.max_rejects)
         report.columns = [column._replace(type=self.pins[column.name]) for column in report.columns]
         if not self._lessons.quoting:
             report.warnings.append(UNCLOSED_QUOTE)

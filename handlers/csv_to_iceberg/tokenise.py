@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from handlers.csv_to_iceberg.layout import Dialect, Layout
+from handlers.csv_to_iceberg.results import MAX_REJECT_BYTES
 
 SENTINEL: Final = b"EndOfFile"
 """First cell of the row that is appended to a file: if it does not come out as a row, a quote swallowed it."""
@@ -33,6 +34,7 @@ class Ragged(NamedTuple):
     """Among the records of the tokenised text, from 1; blank lines do not count."""
     cells: int
     text: str
+    """Cut at `MAX_REJECT_BYTES` characters: nobody is shown more of it."""
 
 
 class Tokens(NamedTuple):
@@ -90,7 +92,7 @@ def _read_options(width: int, block_size: int) -> pa_csv.ReadOptions:
 
 def _parse_options(dialect: Dialect, on_ragged: Callable[[Ragged], None]) -> pa_csv.ParseOptions:
     def skip(row: pa_csv.InvalidRow) -> str:
-        on_ragged(Ragged(row.number, row.actual_columns, row.text))
+        on_ragged(Ragged(row.number, row.actual_columns, row.text[:MAX_REJECT_BYTES]))
         return "skip"
 
     return pa_csv.ParseOptions(
