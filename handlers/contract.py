@@ -277,6 +277,40 @@ class Handler(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What `Handler.apply` would do with a unit as it is now."""
+
+    outcome: Receipt | HandlerError
+    """What it would return or raise."""
+    holds: Mapping[str, int] = field(default_factory=dict)
+    """Counts of what the sink holds of the unit now, named as a receipt's."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able: what would change at the sink for the sake of this unit, beside its own content."""
+    commits: int = 0
+    """Commits it needs beyond those of the units before it: the least there can be, as waiting may part a group."""
+
+
+class Planner(Protocol):
+    """
+    A handler's foresight, which not every handler has. Made instead of the handler: it opens nothing for writing.
+
+    It remembers what its earlier forecasts would have changed, so units are to be planned in the order of the work.
+    """
+
+    def unit_of(self, ref: ObjectRef, options: Any) -> str:
+        """Name the unit an object belongs to, as the handler does."""
+        ...
+
+    def plan(self, units: Sequence[tuple[Unit, Sequence[StoredObject]]]) -> AsyncIterator[Forecast]:
+        """Yield a forecast for each unit, in their order. Reads the objects as `Handler.apply` does; writes nothing."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and files."""
+        ...
+
+
 def fingerprint(objects: Iterable[StoredObject], unit: str) -> str:
     """
     Return the version of a unit: the ETag of a one-object unit, else SHA-256 over `key NUL etag LF` in byte order.

@@ -18,7 +18,6 @@ from handlers.contract import (
     ObjectRef,
     Outcome,
     Receipt,
-    Skip,
     StoredObject,
     TransientError,
     Unit,
@@ -29,7 +28,6 @@ from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Landed, P
 from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement
-from handlers.csv_to_iceberg.names import table_name
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_absence, receipt_of_rows
 from handlers.csv_to_iceberg.registry import Record, Registry, record_of
@@ -37,7 +35,7 @@ from handlers.csv_to_iceberg.results import Report, SmallFile, Source
 from handlers.csv_to_iceberg.shape import ShapeChanged
 from handlers.csv_to_iceberg.staged import Staged
 from handlers.csv_to_iceberg.table import IcebergTable
-from handlers.csv_to_iceberg.target import Target
+from handlers.csv_to_iceberg.target import Target, table_of
 
 log = structlog.get_logger(__name__)
 
@@ -178,13 +176,7 @@ class CsvToIceberg:
         return await target.committer.submit(_own_entry(found.key, claim, own, report))
 
     def _target(self, unit: Unit) -> Target:
-        rest = unit.name.removeprefix(unit.prefix)
-        table = table_name(rest)
-        if table is None:
-            raise Skip(
-                f"{unit.name} lies in no folder: the first folder below {unit.prefix or 'the bucket'} is the table"
-            )
-        name = f"{unit.options.namespace}.{table}"
+        name = table_of(unit)
         target = self._targets.get((name, unit.bucket))
         if target is None:
             target = Target(self._table(name, unit.bucket, unit.prefix), self._context)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from handlers.contract import HandlerContext
+from handlers.contract import HandlerContext, Skip, Unit
 from handlers.csv_to_iceberg.alone import AloneStager
 from handlers.csv_to_iceberg.columns import Pins
 from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
 from handlers.csv_to_iceberg.cook import cook
 from handlers.csv_to_iceberg.memory import Memory
+from handlers.csv_to_iceberg.names import table_name
 from handlers.csv_to_iceberg.options import MIB, Options
 from handlers.csv_to_iceberg.results import Cooked, SmallFile
 from handlers.csv_to_iceberg.staged import Staged
@@ -18,6 +19,19 @@ from handlers.csv_to_iceberg.table import IcebergTable, Loaded
 
 WINDOW_BYTES: Final = 32 * MIB
 """Bytes of small files that close a commit window at once."""
+
+
+def table_of(unit: Unit) -> str:
+    """
+    Return `namespace.table` of a unit.
+
+    Raises:
+        Skip: The object lies in no folder, so there is no table for it.
+    """
+    table = table_name(unit.name.removeprefix(unit.prefix))
+    if table is None:
+        raise Skip(f"{unit.name} lies in no folder: the first folder below {unit.prefix or 'the bucket'} is the table")
+    return f"{unit.options.namespace}.{table}"
 
 
 class Target:
