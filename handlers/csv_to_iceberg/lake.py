@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 from pyiceberg.catalog import Catalog, load_catalog
@@ -96,11 +97,15 @@ class Lake:
     The catalog and its tables.
 
     All methods block; they belong on the `commit` lane.
+
+    Args:
+        settings: Where it is.
+        read_only: Open the catalog in the home, which must be there, so that nothing can be written.
     """
 
-    def __init__(self, settings: LakeSettings) -> None:
+    def __init__(self, settings: LakeSettings, *, read_only: bool = False) -> None:
         self.settings = settings
-        self.catalog = _open_catalog(settings)
+        self.catalog = _open_catalog(settings, read_only=read_only)
         self.manifests = manifest_facts()
         """What is known of manifests, for the `commit` lane."""
         self.rows = RowFinder()
@@ -139,8 +144,13 @@ class Lake:
         raise AssertionError
 
     def load_ours(self, name: str, bucket: str) -> Table | None:
+        """Load a table for writing and see to its retry property; otherwise as `owned`."""
+        table = self.owned(name, bucket)
+        return None if table is None else self.without_retries(name, table)
+
+    def owned(self, name: str, bucket: str) -> Table | None:
         """
-        Load a table for writing and see to its retry property; None when there is none of that name.
+        Load a table that this bucket's routes may write; None when there is none of that name.
 
         Raises:
             ReservedTable: The name belongs to the pipeline itself.
@@ -157,12 +167,12 @@ class Lake:
             raise ForeignTable(name, bucket=bucket)
         if owner != bucket:
             raise ForeignTable(name, owner=owner, bucket=bucket)
-        return self.without_retries(name, table)
+        refuse_other_formats(name, table)
+        return table
 
     def without_retries(self, name: str, table: Table) -> Table:
         """Return the table with PyIceberg's own retries switched off; set back when somebody changed it."""
-        if table.format_version != 2:  # noqa: PLR2004  # the only version with delete files that PyIceberg writes
-            raise UnsupportedTable(f"table {name} has format version {table.format_version}; only version 2 is written")
+        refuse_other_formats(name, table)
         if any(table.properties.get(key) != value for key, value in NO_RETRY.items()):
             with table.transaction() as transaction:
                 transaction.set_properties(NO_RETRY)
@@ -198,10 +208,25 @@ def owner_bucket(table: Table) -> str | None:
     return None if route is None else route.partition("/")[0]
 
 
-def _open_catalog(settings: LakeSettings) -> Catalog:
+def refuse_other_formats(name: str, table: Table) -> None:
+    """Raise `UnsupportedTable` for a table of another format version than ours."""
+    if table.format_version != 2:  # noqa: PLR2004  # the only version with delete files that PyIceberg writes
+        raise UnsupportedTable(f"table {name} has format version {table.format_version}; only version 2 is written")
+
+
+def has_catalog(settings: LakeSettings) -> bool:
+    """Tell whether there is a catalog to be read: that of a home is made by the first service."""
+    return bool(settings.catalog) or (settings.home / "catalog.db").is_file()
+
+
+def _open_catalog(settings: LakeSettings, *, read_only: bool) -> Catalog:
     if settings.catalog:
         return load_catalog("lakedrop", **settings.catalog)
     home = settings.home.resolve()
+    if read_only:
+        # "%" and "?" of a path have a meaning in the URI that SQLite takes the mode from.
+        uri = f"sqlite:///file:{quote(str(home / 'catalog.db'))}?mode=ro&uri=true&timeout={SQLITE_BUSY_SECONDS}"
+        return SqlCatalog("lakedrop", uri=uri, warehouse=f"file://{home}/warehouse", init_catalog_tables="false")
     home.mkdir(parents=True, exist_ok=True)
     database = home / "catalog.db"
     with closing(sqlite3.connect(database, timeout=SQLITE_BUSY_SECONDS)) as connection:
