@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consumer import retry
-from consumer.ledger import receipt_json
+from consumer.ledger_rows import receipt_json
 from consumer.look import Look
 from consumer.protocol import QUIET, UNROUTED, Row, Status, Step
 from consumer.workitem import Hint, UnitKey

@@ -16,59 +16,17 @@ import sqlalchemy as sa
 
 from consumer import ledger_statements as statements
 from consumer.ledger_group import Call, Gathering, Group
-from consumer.ledger_schema import KEY, history, migrate
-from consumer.protocol import Row, Settlement, Status
+from consumer.ledger_many import Many
+from consumer.ledger_rows import ENTRY, NEW_ROW, entry_row, key_of, receipt_of, row_of, settling
+from consumer.ledger_schema import history, migrate
+from consumer.protocol import Row, Settlement
 from consumer.workitem import UnitKey
-from handlers.contract import Receipt
 
 T = TypeVar("T")
 Run = Callable[..., Awaitable[Any]]
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a statement waits for another process's transaction on the same home."""
-
-
-def receipt_json(receipt: Receipt) -> dict[str, Any]:
-    """Return the receipt as the ledger stores it."""
-    return {
-        "fingerprint": receipt.fingerprint,
-        "handler_version": receipt.handler_version,
-        "target": receipt.target,
-        "counts": dict(receipt.counts),
-        "detail": dict(receipt.detail),
-    }
-
-
-def receipt_of(stored: dict[str, Any] | None) -> Receipt | None:
-    """Return the receipt that `receipt_json` wrote."""
-    return None if stored is None else Receipt(**stored)
-
-
-def row_of(mapping: sa.RowMapping, receipt: Receipt | None, now: int, *, grace_ms: int = 0) -> Row:
-    """Return a row of `units` as the protocol sees it; reading a stored receipt is left to those who need it."""
-    return Row(
-        key=UnitKey(mapping["handler"], mapping["bucket"], mapping["unit"]),
-        status=Status(mapping["status"]),
-        applied_etag=mapping["applied_etag"],
-        receipt=receipt,
-        observed_etag=mapping["observed_etag"],
-        open=mapping["open"],
-        attempts=mapping["attempts"],
-        dirty=mapping["dirty"],
-        force=mapping["force"],
-        lease_token=mapping["lease_token"],
-        lease_until=mapping["lease_until"],
-        wake_at=mapping["wake_at"],
-        suspect_until=mapping["suspect_until"],
-        error_class=mapping["error_class"],
-        error=mapping["error"],
-        size=mapping["size"],
-        modified=mapping["modified"],
-        handler_version=mapping["handler_version"],
-        updated_at=mapping["updated_at"],
-        db_now=now,
-        took_over=grace_ms > 0 and mapping["suspect_until"] == now + grace_ms,
-    )
 
 
 class Ledger:
@@ -100,8 +58,12 @@ class Ledger:
         self._run = run
         self._created_at = 0
         self._gathering = Gathering(self.write, self._execute)
-        self._claim = statements.claim(engine.dialect.name, lease_ms, grace_ms)
-        self._settle = statements.settle(lease_ms, grace_ms)
+        dialect = engine.dialect
+        self._claim = Many(statements.claim(dialect.name, lease_ms, grace_ms), dialect, NEW_ROW)
+        self._begin = Many(statements.begin, dialect)
+        self._settle = Many(statements.settle(lease_ms, grace_ms), dialect)
+        self._replay = Many(statements.replay, dialect)
+        self._tell = Many(sa.insert(history), dialect, ENTRY)
 
     async def open(self) -> None:
         """Create or migrate the tables."""
@@ -114,24 +76,20 @@ class Ledger:
 
     # The protocol
 
-    async def claim(self, key: UnitKey, *, replay: bool = False) -> Row | None:
+    def claim(self, key: UnitKey, *, replay: bool = False) -> Awaitable[Row | None]:
         """
         CLAIM, after REPLAY when a person asked for it.
 
         Returns:
             The row, held under `lease_token`; None when somebody else holds it: it is dirty now, and the hint is done.
         """
-        token = {"lease_token": self.new_id()}
-        row: Row | None = await self._gathering.call("replay+claim" if replay else "claim", key, token)
-        return row
+        return self._gathering.call("replay+claim" if replay else "claim", key, self.new_id())
 
-    async def begin(self, key: UnitKey, token: str, head: str, attempt: int) -> int | None:
+    def begin(self, key: UnitKey, token: str, head: str, attempt: int) -> Awaitable[int | None]:
         """BEGIN; returns the attempts counted, None when the claim is lost."""
-        arguments = {"token": token, "head": head, "attempt": attempt}
-        attempts: int | None = await self._gathering.call("begin", key, arguments)
-        return attempts
+        return self._gathering.call("begin", key, {"token": token, "head": head, "attempt": attempt})
 
-    async def settle(self, settlement: Settlement) -> Row | None:
+    def settle(self, settlement: Settlement) -> Awaitable[Row | None]:
         """
         SETTLE.
 
@@ -139,29 +97,7 @@ class Ledger:
             The row: with `lease_token` set a hint came meanwhile, the claim goes on and looks again. None: the claim
             was lost, nothing was written.
         """
-        receipt = settlement.receipt
-        arguments = {
-            "token": settlement.token,
-            "new_status": settlement.status.value,
-            "new_error_class": settlement.error_class,
-            "new_error": settlement.error,
-            "new_attempts": settlement.attempts,
-            "looked": settlement.head is not None,
-            "new_observed_etag": settlement.head,
-            "new_size": settlement.size,
-            "new_modified": settlement.modified,
-            "committed": receipt is not None,
-            "new_applied_etag": None if receipt is None else receipt.fingerprint,
-            "new_receipt": None if receipt is None else receipt_json(receipt),
-            "new_handler_version": None if receipt is None else receipt.handler_version,
-            "stop": settlement.stop,
-            "wake": settlement.wake_at,
-            "suspect": settlement.suspect,
-        }
-        row: Row | None = await self._gathering.call(
-            "settle", settlement.key, arguments, history=settlement.history, receipt=receipt
-        )
-        return row
+        return self._gathering.call("settle", settlement.key, settlement)
 
     async def heartbeat(self, tokens: Collection[str]) -> set[str]:
         """HEARTBEAT; returns the tokens that still hold their row."""
@@ -222,67 +158,60 @@ class Ledger:
 
     def _execute_settles(self, connection: sa.Connection, calls: Sequence[Call], now: int) -> dict[int, Any]:
         """Run SETTLE for each call, and write the timelines of those that hit their rows."""
-        _update_each(connection, self._settle, calls, now)
+        self._settle.run(connection, [settling(call.asked, now) for call in _in_order(calls)])
         # A receipt that was just written is known; reading it back would be most of the work.
-        told = [call for call in calls if call.receipt is not None]
-        others = [call for call in calls if call.receipt is None]
+        told = [call for call in calls if call.asked.receipt is not None]
+        others = [call for call in calls if call.asked.receipt is None]
         after = _rows_of(connection, statements.settled_rows, told)
         after |= _rows_of(connection, statements.settled_rows_with_receipts, others)
         results: dict[int, Any] = {}
         entries: list[Mapping[str, Any]] = []
         for call in calls:
+            settlement: Settlement = call.asked
             row = after.get(call.key)
-            if row is None or row["settled_token"] != call.arguments["token"]:
+            if row is None or row.settled_token != settlement.token:
                 results[id(call)] = None
                 continue
-            receipt = call.receipt or receipt_of(row["receipt"])
-            results[id(call)] = row_of(row, receipt, now)
-            entries += call.history
-        if entries:
-            connection.execute(sa.insert(history), entries)
+            results[id(call)] = row_of(row, settlement.receipt or receipt_of(row.receipt), now)
+            entries += map(entry_row, settlement.history)
+        self._tell.run(connection, entries)
         return results
 
     def _execute_begins(self, connection: sa.Connection, calls: Sequence[Call], now: int) -> dict[int, Any]:
-        _update_each(connection, statements.begin, calls, now)
+        self._begin.run(connection, [{**key_of(call.key), **call.asked, "now": now} for call in _in_order(calls)])
         after = _rows_of(connection, statements.begun_rows, calls)
         results: dict[int, Any] = {}
         for call in calls:
             row = after.get(call.key)
-            hit = row is not None and row["lease_token"] == call.arguments["token"]
-            results[id(call)] = row["attempts"] if hit and row is not None else None
+            results[id(call)] = row.attempts if row is not None and row.lease_token == call.asked["token"] else None
         return results
 
     def _execute_claims(
         self, connection: sa.Connection, plain: Sequence[Call], replays: Sequence[Call], now: int
     ) -> dict[int, Any]:
         """Claim each row once; its further hints of the group are done with it."""
-        if replays:
-            forced = sorted({call.key for call in replays})
-            connection.execute(statements.replay, [{**_pk(key), "now": now} for key in forced])
+        forced = sorted({call.key for call in replays})
+        self._replay.run(connection, [{**key_of(key), "now": now} for key in forced])
         calls = [*plain, *replays]
         results: dict[int, Any] = {id(call): None for call in calls}
         first: dict[UnitKey, Call] = {}
         for call in calls:
             first.setdefault(call.key, call)
-        if not first:
-            return results
-        values = [self._new_row(key, now) | first[key].arguments for key in sorted(first)]
-        for row in connection.execute(self._claim, values).mappings():
-            call = first[UnitKey(*(row[name] for name in KEY))]
-            if row["lease_token"] == call.arguments["lease_token"]:
-                results[id(call)] = row_of(row, receipt_of(row["receipt"]), now, grace_ms=self._grace_ms)
+        self._claim.run(connection, [self._new_row(key, first[key].asked, now) for key in sorted(first)])
+        after = _rows_of(connection, statements.claimed_rows, list(first.values()))
+        for key, call in first.items():
+            row = after[key]
+            if row.lease_token == call.asked:
+                results[id(call)] = row_of(row, receipt_of(row.receipt), now, grace_ms=self._grace_ms)
         return results
 
-    def _new_row(self, key: UnitKey, now: int) -> dict[str, Any]:
-        """Return what CLAIM inserts, but for the token."""
+    def _new_row(self, key: UnitKey, token: str, now: int) -> dict[str, Any]:
+        """Return what CLAIM inserts."""
         within_grace = now < self._created_at + self._grace_ms
         return {
+            **NEW_ROW,
             **key._asdict(),
-            "status": Status.PENDING.value,
-            "open": True,
-            "attempts": 0,
-            "dirty": False,
-            "force": False,
+            "lease_token": token,
             "lease_until": now + self.lease_ms,
             "suspect_until": now + self._grace_ms if within_grace else None,
             "created_at": now,
@@ -290,27 +219,21 @@ class Ledger:
         }
 
 
-def _update_each(connection: sa.Connection, statement: sa.Update, calls: Sequence[Call], now: int) -> None:
-    if calls:
-        ordered = sorted(calls, key=lambda call: call.key)
-        connection.execute(statement, [{**_pk(call.key), **call.arguments, "now": now} for call in ordered])
+def _in_order(calls: Sequence[Call]) -> list[Call]:
+    return sorted(calls, key=lambda call: call.key)
 
 
-def _rows_of(connection: sa.Connection, query: sa.Select[Any], calls: Sequence[Call]) -> dict[UnitKey, sa.RowMapping]:
+def _rows_of(connection: sa.Connection, query: sa.Select[Any], calls: Sequence[Call]) -> dict[UnitKey, sa.Row[Any]]:
     """Return what the last statements made of their rows; one look-up for each handler and bucket."""
     groups: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for call in calls:
         groups[call.key.handler, call.key.bucket].add(call.key.unit)
-    rows: dict[UnitKey, sa.RowMapping] = {}
+    rows: dict[UnitKey, sa.Row[Any]] = {}
     for (handler, bucket), names in groups.items():
         where = {"handler": handler, "bucket": bucket, "units": sorted(names)}
-        for row in connection.execute(query, where).mappings():
-            rows[UnitKey(handler, bucket, row["unit"])] = row
+        for row in connection.execute(query, where):
+            rows[UnitKey(handler, bucket, row.unit)] = row
     return rows
-
-
-def _pk(key: UnitKey) -> dict[str, str]:
-    return {f"pk_{name}": value for name, value in zip(KEY, key, strict=True)}
 
 
 def sqlite_engine(path: Path | None) -> sa.Engine:

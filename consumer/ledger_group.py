@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from consumer.workitem import UnitKey
-from handlers.contract import Receipt
 
 GROUP = 1000
 """Most statements of one kind in one transaction, which bounds how long other writers wait."""
@@ -24,10 +23,9 @@ class Call:
     """One grouped statement that waits for its transaction."""
 
     key: UnitKey
-    arguments: dict[str, Any]
+    asked: Any
+    """What its kind needs besides the key."""
     future: asyncio.Future[Any]
-    history: Sequence[Mapping[str, Any]] = ()
-    receipt: Receipt | None = None
 
 
 @dataclass(slots=True)
@@ -57,18 +55,10 @@ class Gathering:
         self._waiting = Group()
         self._flusher: asyncio.Task[None] | None = None
 
-    def call(
-        self,
-        kind: str,
-        key: UnitKey,
-        arguments: dict[str, Any],
-        *,
-        history: Sequence[Mapping[str, Any]] = (),
-        receipt: Receipt | None = None,
-    ) -> asyncio.Future[Any]:
+    def call(self, kind: str, key: UnitKey, asked: Any) -> asyncio.Future[Any]:
         """Add a call to the next transaction; the future gets its result, or what failed the transaction."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.calls.setdefault(kind, []).append(Call(key, arguments, future, history, receipt))
+        self._waiting.calls.setdefault(kind, []).append(Call(key, asked, future))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="ledger")
         return future

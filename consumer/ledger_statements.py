@@ -28,7 +28,8 @@ def claim(dialect: str, lease_ms: int, grace_ms: int) -> Any:
     """
     CLAIM: take a free row or one whose lease has ended, else mark it dirty, in one statement (R1).
 
-    Right-hand sides see the row as it was. `updated_at` carries the clock into the conflict clause.
+    Right-hand sides see the row as it was. `updated_at` carries the clock into the conflict clause. Afterwards, in the
+    same transaction, the row's `lease_token` tells whether this claim has it.
     """
     insert = postgresql_insert(units) if dialect == "postgresql" else sqlite_insert(units)
     new = insert.excluded
@@ -46,7 +47,7 @@ def claim(dialect: str, lease_ms: int, grace_ms: int) -> Any:
             "settled_token": sa.case((held, units.c.settled_token), else_=sa.null()),
             "updated_at": clock,
         },
-    ).returning(*units.c)
+    )
 
 
 # BEGIN: count the attempt and open the row before any work (R4). `attempt` is absolute: safe to repeat.
@@ -160,10 +161,36 @@ def rows_of(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     )
 
 
-# What BEGIN and SETTLE made of the rows of a group.
+# A row as the protocol sees it, in the order of `ledger.row_of`. Reading a receipt costs more than all the rest.
+ROW = tuple(
+    units.c[name]
+    for name in (
+        *KEY,
+        "status",
+        "applied_etag",
+        "observed_etag",
+        "open",
+        "attempts",
+        "dirty",
+        "force",
+        "lease_token",
+        "lease_until",
+        "wake_at",
+        "suspect_until",
+        "error_class",
+        "error",
+        "size",
+        "modified",
+        "handler_version",
+        "updated_at",
+    )
+)
+
+# What CLAIM, BEGIN and SETTLE made of the rows of a group.
+claimed_rows = rows_of(*ROW, units.c.receipt)
 begun_rows = rows_of(units.c.unit, units.c.lease_token, units.c.attempts)
-settled_rows = rows_of(*(column for column in units.c if column is not units.c.receipt))
-settled_rows_with_receipts = rows_of(*units.c)
+settled_rows = rows_of(*ROW, units.c.settled_token)
+settled_rows_with_receipts = rows_of(*ROW, units.c.settled_token, units.c.receipt)
 
 
 def put_etags(dialect: str) -> Any:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from consumer import ledger_statements as statements
-from consumer.ledger import Ledger, receipt_json, receipt_of, row_of
+from consumer.ledger import Ledger
+from consumer.ledger_rows import receipt_json, receipt_of, row_of
 from consumer.ledger_schema import KEY, history, sweeps, units
 from consumer.protocol import Row, Status
 from consumer.workitem import UnitKey
@@ -38,6 +39,8 @@ _SEEN = (
     units.c.wake_at,
     units.c.applied_etag,
 )
+
+_ROWS = sa.select(*statements.ROW, units.c.receipt)
 
 
 class Chosen(NamedTuple):
@@ -92,7 +95,7 @@ class Units:
 
     async def find(self, bucket: str, unit: str) -> list[Row]:
         """Return the rows of a unit, one per handler."""
-        query = sa.select(units).where(units.c.bucket == bucket, units.c.unit == unit).order_by(units.c.handler)
+        query = _ROWS.where(units.c.bucket == bucket, units.c.unit == unit).order_by(units.c.handler)
         return await self._ledger.read(lambda connection: self._rows(connection, query))
 
     async def between(self, handler: str, bucket: str, after: str, upto: str | None) -> AsyncIterator[Seen]:
@@ -156,7 +159,7 @@ class Units:
 
     async def failures(self, most: int = 20) -> list[Row]:
         """Return the newest failed rows."""
-        query = sa.select(units).where(units.c.status == Status.FAILED.value).order_by(units.c.updated_at.desc())
+        query = _ROWS.where(units.c.status == Status.FAILED.value).order_by(units.c.updated_at.desc())
         return await self._ledger.read(lambda connection: self._rows(connection, query.limit(most)))
 
     async def error_classes(self) -> dict[str, int]:
@@ -235,7 +238,7 @@ class Units:
 
     def _rows(self, connection: sa.Connection, query: sa.Select[Any]) -> list[Row]:
         now = self._ledger.clock()
-        return [row_of(row, receipt_of(row["receipt"]), now) for row in connection.execute(query).mappings()]
+        return [row_of(row, receipt_of(row.receipt), now) for row in connection.execute(query)]
 
 
 def _fetch(query: sa.Select[Any]) -> Callable[[sa.Connection], list[sa.Row[Any]]]:

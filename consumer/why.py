@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from consumer.app import App
 from consumer.exits import FAILED, CommandError
 from consumer.folder_walk import is_utf8
-from consumer.ledger import receipt_json
+from consumer.ledger_rows import receipt_json
 from consumer.ledger_status import Backlogs
 from consumer.ledger_views import Entry
 from consumer.look import Look

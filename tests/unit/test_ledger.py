@@ -691,8 +691,8 @@ async def test_failed_transaction_fails_all_its_calls_and_changes_nothing() -> N
 @virtual
 async def test_caller_that_gave_up_does_not_disturb_its_group() -> None:
     async with opened() as ledger:
-        leaving = asyncio.create_task(ledger.claim(KEY))
-        staying = asyncio.create_task(ledger.claim(KEY._replace(unit="v")))
+        leaving = asyncio.ensure_future(ledger.claim(KEY))
+        staying = asyncio.ensure_future(ledger.claim(KEY._replace(unit="v")))
         await asyncio.sleep(0)
         leaving.cancel()
 
@@ -711,8 +711,8 @@ async def test_groups_survive_a_caller_that_gave_up_before_a_failure() -> None:
     down = False
     async with opened(run=run) as ledger:
         down = True
-        leaving = asyncio.create_task(ledger.claim(KEY))
-        staying = asyncio.create_task(ledger.claim(KEY._replace(unit="v")))
+        leaving = asyncio.ensure_future(ledger.claim(KEY))
+        staying = asyncio.ensure_future(ledger.claim(KEY._replace(unit="v")))
         await asyncio.sleep(0.5)
         leaving.cancel()
         with pytest.raises(OSError, match="gone"):
@@ -727,7 +727,7 @@ async def test_callers_of_a_group_that_is_cancelled_do_not_wait_for_ever() -> No
         return function(*arguments)
 
     async with opened(run=run) as ledger:
-        claiming = asyncio.create_task(ledger.claim(KEY))
+        claiming = asyncio.ensure_future(ledger.claim(KEY))
         await asyncio.sleep(0.5)
         assert ledger._gathering._flusher is not None
         ledger._gathering._flusher.cancel()
@@ -743,7 +743,7 @@ async def test_closing_waits_for_the_group_under_way() -> None:
         return function(*arguments)
 
     async with opened(run=slow) as ledger:
-        claiming = asyncio.create_task(ledger.claim(KEY))
+        claiming = asyncio.ensure_future(ledger.claim(KEY))
         await asyncio.sleep(0)
     assert claiming.done()
     assert claiming.result() is not None
