@@ -14,7 +14,7 @@ from handlers.csv_to_iceberg.errors import RecordTooLarge
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.results import MAX_REJECTS
-from handlers.csv_to_iceberg.tokenise import SENTINEL, Ragged, ends_line, guarded, open_tokeniser, sentinel_row
+from handlers.csv_to_iceberg.tokenise import SENTINEL, Nuls, Ragged, ends_line, guarded, open_tokeniser, sentinel_row
 
 _BATCHES_AHEAD: Final = 4
 """Tokenised batches that may wait: enough to keep both threads busy, a few MiB each."""
@@ -34,7 +34,8 @@ class Blocks(io.RawIOBase):
         """Bytes of the largest block so far: no record is larger than two of it."""
         self.unended = False
         """The last line had no end."""
-        self._chunks = chunks
+        self._chunks = _between_line_ends(chunks)
+        self.nuls = Nuls()
         self._layout = layout
         self._block_bytes = block_bytes
         self._max_record_bytes = options.max_record_bytes
@@ -67,7 +68,7 @@ class Blocks(io.RawIOBase):
         self._at_line_start = ends_line(block)
         self.line_feeds += block.count(b"\n")
         self.carriage_returns += block.count(b"\r")
-        return guarded(block) if first else block
+        return self.nuls.hide(guarded(block) if first else block)
 
     def _next(self) -> bytes:
         pieces: list[bytes] = []
@@ -85,6 +86,20 @@ class Blocks(io.RawIOBase):
                     "check that the file has line breaks."
                 )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _between_line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Move a CR that ends a chunk to the next one: Arrow drops the LF that may come after it."""
+    held = b""
+    for chunk in chunks:
+        text = held + chunk if held else chunk
+        held = b""
+        if text.endswith(b"\r"):
+            text, held = text[:-1], text[-1:]
+        if text:
+            yield text
+    if held:
+        yield held
 
 
 class Straddling(Exception):
@@ -136,7 +151,8 @@ class Tokeniser:
                 if self._stop.is_set():
                     return
                 if batch.num_rows:
-                    self._ready.put(batch)
+                    cells = [self._blocks.nuls.restore(column) for column in batch.columns]
+                    self._ready.put(pa.RecordBatch.from_arrays(cells, batch.schema.names))
         except pa.ArrowInvalid:
             # The text is UTF-8, ragged records are skipped, columns are text: nothing else is left to complain about.
             self._ready.put(Straddling())
@@ -148,4 +164,4 @@ class Tokeniser:
     def _reject(self, record: Ragged) -> None:
         self.rejected += 1
         if len(self.ragged) < self._most_ragged:
-            self.ragged.append(record)
+            self.ragged.append(record._replace(text=self._blocks.nuls.restore_text(record.text)))

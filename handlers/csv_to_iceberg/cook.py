@@ -113,6 +113,9 @@ class _Batch:
             return None
         if not dialect.escape and b'\\"' in text:
             return None
+        if b"\0" in text:
+            # Neighbours could hold what stands in for it.
+            return None
         if not is_utf8(text) or len(text) > self._options.max_record_bytes:
             return None
         return Body(text, known.layout, known.head, "utf-8")

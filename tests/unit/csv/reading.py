@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from unittest.mock import patch
 
 import pyarrow as pa
 
+from handlers.csv_to_iceberg import stream
 from handlers.csv_to_iceberg.columns import ColumnType, Pins
 from handlers.csv_to_iceberg.cook import cook
+from handlers.csv_to_iceberg.head import Head, read_head
 from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.options import MIB, Options
 from handlers.csv_to_iceberg.results import Report, SmallFile, Source
 from handlers.csv_to_iceberg.stream import Lessons, StartAgain, StreamedCsv
 
-MOST_PASSES = 8
+MOST_PASSES = 16
 
 
 @dataclass
@@ -61,30 +66,58 @@ class Trickle(io.RawIOBase):
         return self._data.read(self._step if size < 0 else min(size, self._step))
 
 
-def streamed(data: bytes, pins: Pins | None = None, step: int = 1 << 20, **options: object) -> Reading:
-    """Read a file as a large one; raises what the file failed with."""
+def streamed(
+    data: bytes, pins: Pins | None = None, step: int = 1 << 20, block: int | None = None, **options: object
+) -> Reading:
+    """
+    Read a file as a large one; raises what the file failed with.
+
+    Args:
+        data: The object.
+        pins: Of the table.
+        step: Bytes that one read returns.
+        block: Bytes of a block of records, where a file is too small to have several.
+        options: Of the route.
+    """
     pins = dict(pins or {})
-    lessons = Lessons()
+    lessons = Lessons() if block is None else Lessons(block_bytes=block)
     memory = Memory()
-    for passes in range(1, MOST_PASSES):
-        try:
-            with StreamedCsv(
-                Trickle(data, step),  # type: ignore[arg-type]  # read() is all that is needed
-                Source("t/f.csv", "e"),
-                pins,
-                memory,
-                Options.model_validate(options),
-                lessons=lessons,
-            ) as rows:
-                batches = list(rows)
-        except StartAgain as again:
-            pins, lessons = again.pins, again.lessons
-            continue
-        table = pa.Table.from_batches(batches, rows.schema)
-        assert rows.report.records == rows.report.rows + rows.report.rejected
-        assert rows.report.rows == table.num_rows
-        return Reading(table, rows.report, rows.pins, passes)
+    with ExitStack() as stack:
+        if block is not None:
+            stack.enter_context(patch.object(stream, "read_head", lambda *given: _cut(read_head(*given), block)))
+        for passes in range(1, MOST_PASSES):
+            try:
+                with StreamedCsv(
+                    Trickle(data, step),  # type: ignore[arg-type]  # read() is all that is needed
+                    Source("t/f.csv", "e"),
+                    pins,
+                    memory,
+                    Options.model_validate(options),
+                    lessons=lessons,
+                ) as rows:
+                    batches = list(rows)
+            except StartAgain as again:
+                pins, lessons = again.pins, again.lessons
+                if block is not None and not lessons.quoting and lessons.block_bytes == MIB:
+                    lessons = replace(lessons, block_bytes=block)
+                continue
+            table = pa.Table.from_batches(batches, rows.schema)
+            assert rows.report.records == rows.report.rows + rows.report.rejected
+            assert rows.report.rows == table.num_rows
+            return Reading(table, rows.report, rows.pins, passes)
     raise AssertionError("the stream never comes to an end")
+
+
+def _cut(head: Head, size: int) -> Head:
+    """Hand out the records in pieces of `size` characters."""
+
+    def pieces() -> Iterator[bytes]:
+        for chunk in head.rest:
+            text = chunk.decode()
+            for at in range(0, len(text), size):
+                yield text[at : at + size].encode()
+
+    return head._replace(rest=pieces())
 
 
 def varchar(*names: str) -> Pins:

@@ -157,3 +157,20 @@ def test_inspection_shows_types_and_first_rows(tmp_path: Path) -> None:
         ("name", "VARCHAR"),
     ]
     assert found.report.columns[0].reason == "1000 of 1000 values"
+
+
+@pytest.mark.parametrize("block", range(1, 16))
+def test_a_block_that_ends_within_a_line_end_loses_nothing(block: int) -> None:
+    reading = streamed(b'id,t\r\n1,"a\r\nb"\r\n2,"c\r\n\r\n"\r\n', block=block)
+
+    assert reading.rows == [(1, "a\r\nb"), (2, "c\r\n\r\n")]
+
+
+@pytest.mark.parametrize("block", [None, 1, 7, 30])
+def test_nul_hides_no_delimiter_and_no_quote(block: int | None) -> None:
+    long = "long enough for Arrow to look at eight bytes at a time"
+    rows = [(long + "\0", 'a\0"\n', f"{long},\0,"), (long, "\0\0", "b\0")] * 20
+    text = "x,y,z\n" + "".join('"{}","{}","{}"\n'.format(*(cell.replace('"', '""') for cell in row)) for row in rows)
+
+    assert streamed(text.encode(), block=block).rows == rows
+    assert cooked(text.encode()).rows == rows
