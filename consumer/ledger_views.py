@@ -261,14 +261,9 @@ class History:
 
     async def unrecorded(self, handler: str, most: int) -> list[tuple[int, Outcome]]:
         """Return the oldest outcomes that the sink's own records may lack, with their identity."""
-        query = (
-            sa.select(history)
-            .where(history.c.handler == handler, history.c.recorded.is_(False))
-            .order_by(history.c.id)
-            .limit(most)
-        )
+        query = _OUTCOMES.where(history.c.handler == handler).limit(most)
         rows = await self._ledger.read(lambda connection: list(connection.execute(query)))
-        return [(row.id, self._outcome(row)) for row in rows]
+        return [(row.id, _outcome(row)) for row in rows]
 
     async def recorded(self, ids: Iterable[int]) -> None:
         """Note that the sink's own records have these outcomes."""
@@ -291,21 +286,36 @@ class History:
             if some < most:
                 return deleted
 
-    @staticmethod
-    def _outcome(row: sa.Row[Any]) -> Outcome:
-        detail = row.detail
-        return Outcome(
-            bucket=row.bucket,
-            unit=row.unit,
-            token=row.token,
-            fingerprint=row.etag,
-            status=detail["status"],
-            at=row.at,
-            receipt=receipt_of(detail.get("receipt")),
-            error_class=detail.get("error_class"),
-            error=detail.get("error"),
-            route=detail["route"],
-        )
+
+# The database takes the entries apart: what a receipt tells people is most of an entry, and nothing to be recorded.
+_OUTCOMES = (
+    sa.select(
+        *(history.c[name] for name in ("id", "bucket", "unit", "token", "etag", "at")),
+        *(history.c.detail[name].as_string().label(name) for name in ("status", "error_class", "error", "route")),
+        *(
+            history.c.detail["receipt", name].as_string().label(name)
+            for name in ("fingerprint", "handler_version", "target")
+        ),
+        history.c.detail["receipt", "counts"].as_json().label("counts"),
+    )
+    .where(history.c.recorded.is_(False))
+    .order_by(history.c.id)
+)
+
+
+def _outcome(row: sa.Row[Any]) -> Outcome:
+    return Outcome(
+        bucket=row.bucket,
+        unit=row.unit,
+        token=row.token,
+        fingerprint=row.etag,
+        status=row.status,
+        at=row.at,
+        receipt=None if row.target is None else Receipt(row.fingerprint, row.handler_version, row.target, row.counts),
+        error_class=row.error_class,
+        error=row.error,
+        route=row.route,
+    )
 
 
 class Sweeps:

@@ -195,6 +195,7 @@ class Outcome:
     at: int
     """Epoch milliseconds; with `token` and `fingerprint` the identity of the outcome."""
     receipt: Receipt | None
+    """Without its detail."""
     error_class: str | None
     error: str | None
     route: str
