@@ -3,9 +3,9 @@ Text to cells, by Arrow's CSV reader: all columns text, records of another width
 
 DuckDB's reader is faster but loses good rows without a word next to many ragged ones, so it is not used here. Arrow's
 pitfalls, each handled in this module or in blocks.py: reject numbers come only with `use_threads=False`; an empty input
-is an error; a record may not span more than two blocks; a rejected record that is not UTF-8 cannot be shown (callers hand
-in UTF-8); a NUL hides the delimiters and quotes beside it (apache/arrow#50481); the LF of a CRLF within quotes is dropped
-where a block ends between the two (apache/arrow#51368).
+is an error; a record may not span more than two blocks; a rejected record that is not UTF-8 cannot be shown (callers
+hand in UTF-8); a NUL hides the delimiters and quotes beside it (apache/arrow#50481); the LF of a CRLF within quotes is
+dropped where a block ends between the two (apache/arrow#51368).
 """
 
 from __future__ import annotations
