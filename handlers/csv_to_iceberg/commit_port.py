@@ -139,6 +139,8 @@ class Entry(Generic[S]):
     own: S | None = None
     """Rows staged for this claim alone."""
     report: Report | None = None
+    etag: str = ""
+    """The version `report` is of; empty when nothing is put in."""
     staged: Callable[[], None] = lambda: None
     """Called when the object has been read."""
 

@@ -21,6 +21,7 @@ import structlog
 from handlers.contract import ClaimLost, HandlerContext, OutcomeUnknown, PermanentError, TransientError
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, L, Landed, S, Shown, TablePort
 from handlers.csv_to_iceberg.cooking import Cook
+from handlers.csv_to_iceberg.rejects_port import NOWHERE, RejectsPort
 from handlers.csv_to_iceberg.shape import ShapeChanged
 from handlers.csv_to_iceberg.stager import WindowStager
 from handlers.csv_to_iceberg.window import Window, fail_all
@@ -47,8 +48,16 @@ class WindowLimits:
 class TableCommitter(Generic[L, S]):
     """Group commit for one table."""
 
-    def __init__(self, table: TablePort[L, S], cook: Cook, context: HandlerContext, limits: WindowLimits) -> None:
+    def __init__(
+        self,
+        table: TablePort[L, S],
+        cook: Cook,
+        context: HandlerContext,
+        limits: WindowLimits,
+        rejects: RejectsPort = NOWHERE,
+    ) -> None:
         self._table = table
+        self._rejects = rejects
         self._context = context
         self._limits = limits
         self._pending: dict[Entry[S], None] = {}
@@ -148,6 +157,7 @@ class TableCommitter(Generic[L, S]):
             window.fail(TransientError(f"table {self._table.name}: rows could not be staged: {error!r}"))
 
     async def _commit(self, window: Window[S]) -> None:
+        await self._write_rejects(window)
         unknown = False
         for attempt in range(MAX_TRIES):
             try:
@@ -165,6 +175,20 @@ class TableCommitter(Generic[L, S]):
             await asyncio.sleep(backoff(attempt, self._context.new_id()))
         message = f"table {self._table.name}: no commit succeeded in {MAX_TRIES} tries; it will be tried again"
         window.fail(OutcomeUnknown(message) if unknown else TransientError(message))
+
+    async def _write_rejects(self, window: Window[S]) -> None:
+        """Write rejected records ahead of the rows; files whose records cannot be written wait, if that may pass."""
+        keys = [entry.key for entry in window.waiting() if entry.mode != "keep"]
+        found = window.rejected()
+        try:
+            window.superseded = await self._rejects.ahead(keys, list(found.values())) if keys else {}
+        except PermanentError as error:
+            log.warning("rejects.refused", table=self._table.name, sources=len(found), error=error.message)
+            for report in window.reports_of(found):
+                report.warnings.append(f"rejected records are not kept: {error.message}")
+        except Exception as error:
+            log.warning("rejects.not_written", table=self._table.name, sources=len(found), exc_info=True)
+            fail_all(found, TransientError(f"table {self._table.name}: rejected records could not be kept: {error!r}"))
 
     async def _attempt(self, window: Window[S]) -> bool:
         """Make one try at the commit; True when nothing is left to do, False to begin again at once."""
@@ -191,6 +215,7 @@ class TableCommitter(Generic[L, S]):
         except CommitConflict:
             window.used = False
             raise
+        self._rejects.behind(window.superseded_by(holders))
         for entry in holders:
             entry.land(Landed(snapshot, window.reports.get(entry, entry.report), shown.get(entry.key)))
         return True

@@ -31,6 +31,8 @@ from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_absence, receipt_of_rows
 from handlers.csv_to_iceberg.registry import Record, Registry, record_of
+from handlers.csv_to_iceberg.rejects_keeper import RejectsKeeper
+from handlers.csv_to_iceberg.rejects_table import RejectsTable
 from handlers.csv_to_iceberg.results import Report, SmallFile, Source
 from handlers.csv_to_iceberg.shape import ShapeChanged
 from handlers.csv_to_iceberg.staged import Staged
@@ -57,6 +59,7 @@ class CsvToIceberg:
         self._lake = Lake(settings)
         self._targets: dict[tuple[str, str], Target] = {}
         self._registries: dict[str, Registry] = {}
+        self._keepers: dict[str, RejectsKeeper] = {}
         self._budget = ByteBudget(settings.max_bytes_in_flight)
 
     def unit_of(self, ref: ObjectRef, options: Options) -> str:
@@ -155,6 +158,8 @@ class CsvToIceberg:
         """Wait for commits under way, fail those not begun, let go of the catalog."""
         for target in self._targets.values():
             await target.committer.aclose()
+        for keeper in self._keepers.values():
+            await keeper.aclose()
         await self._context.run("commit", self._lake.close)
 
     async def _small(self, target: Target, found: StoredObject, options: Options, claim: Claim) -> Landed:
@@ -162,29 +167,40 @@ class CsvToIceberg:
         if claim.alone:
             file = SmallFile(source, await found.read())
             own, report = await target.stager(options).small(file, claim.staged)
-            return await target.committer.submit(_own_entry(found.key, claim, own, report))
+            return await target.committer.submit(_own_entry(found, claim, own, report))
         with ExitStack() as reading:
             reading.enter_context(target.committer.expected())
             async with self._budget.hold(found.size):
                 file = SmallFile(source, await found.read())
                 reading.close()
-                entry = Entry[Staged](found.key, claim.token, "replace", _future(), file, options, staged=claim.staged)
+                entry = Entry[Staged](
+                    found.key, claim.token, "replace", _future(), file, options, etag=found.etag, staged=claim.staged
+                )
                 return await target.committer.submit(entry)
 
     async def _large(self, target: Target, found: StoredObject, options: Options, claim: Claim) -> Landed:
         own, report = await target.stager(options).large(found, claim.staged)
-        return await target.committer.submit(_own_entry(found.key, claim, own, report))
+        return await target.committer.submit(_own_entry(found, claim, own, report))
 
     def _target(self, unit: Unit) -> Target:
         name = table_of(unit)
         target = self._targets.get((name, unit.bucket))
         if target is None:
-            target = Target(self._table(name, unit.bucket, unit.prefix), self._context)
+            rejects = self._keeper(unit.options.namespace).of(name, unit.bucket)
+            target = Target(self._table(name, unit.bucket, unit.prefix), self._context, rejects)
             self._targets[name, unit.bucket] = target
         return target
 
     def _table(self, name: str, bucket: str, prefix: str = "") -> IcebergTable:
         return IcebergTable(self._lake, name, bucket, prefix, clock=self._context.clock, new_id=self._context.new_id)
+
+    def _keeper(self, namespace: str) -> RejectsKeeper:
+        keeper = self._keepers.get(namespace)
+        if keeper is None:
+            table = RejectsTable(self._lake, namespace, self._context.clock, self._context.new_id)
+            keeper = RejectsKeeper(table, self._context, self._settings.max_commit_latency)
+            self._keepers[namespace] = keeper
+        return keeper
 
     def _registry(self, namespace: str) -> Registry:
         registry = self._registries.get(namespace)
@@ -231,8 +247,8 @@ def create(settings: LakeSettings, context: HandlerContext) -> CsvToIceberg:
     return CsvToIceberg(settings, context)
 
 
-def _own_entry(key: str, claim: Claim, own: Staged, report: Report) -> Entry[Staged]:
-    return Entry(key, claim.token, "replace", _future(), own=own, report=report)
+def _own_entry(found: StoredObject, claim: Claim, own: Staged, report: Report) -> Entry[Staged]:
+    return Entry(found.key, claim.token, "replace", _future(), own=own, report=report, etag=found.etag)
 
 
 def _future() -> asyncio.Future[Landed]:

@@ -16,7 +16,7 @@ from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
-from handlers.csv_to_iceberg.live import manifest_facts
+from handlers.csv_to_iceberg.live import live_memory
 from handlers.csv_to_iceberg.positions import RowFinder
 from handlers.csv_to_iceberg.refusals import ForeignTable, ReservedTable, UnsupportedTable
 
@@ -27,6 +27,7 @@ ROUTE: Final = "lakedrop.route"
 
 RESERVED_PREFIX: Final = "_ingest_"
 REGISTRY: Final = "_ingest_registry"
+REJECTS: Final = "_ingest_rejects"
 
 SQLITE_BUSY_SECONDS: Final = 30
 """Longest wait for another process' catalog write before the commit counts as unknown and is planned again."""
@@ -106,8 +107,8 @@ class Lake:
     def __init__(self, settings: LakeSettings, *, read_only: bool = False) -> None:
         self.settings = settings
         self.catalog = _open_catalog(settings, read_only=read_only)
-        self.manifests = manifest_facts()
-        """What is known of manifests, for the `commit` lane."""
+        self.manifests = live_memory()
+        """What is known of live files, for the `commit` lane."""
         self.rows = RowFinder()
         """What is known of data files, for the `commit` lane."""
 

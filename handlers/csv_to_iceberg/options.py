@@ -68,7 +68,8 @@ class Options(BaseModel):
         ge=0,
         le=1_000_000,
         description=(
-            "Rejected records of a file that `_ingest_rejects` keeps with their text. All are counted, whatever this is."
+            "Rejected records of a file that `_ingest_rejects` keeps with their text. All are counted, however many "
+            "there are."
         ),
     )
     max_columns: int = Field(default=10_000, ge=1, description="A file with more columns fails.")

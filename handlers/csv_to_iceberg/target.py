@@ -13,6 +13,7 @@ from handlers.csv_to_iceberg.cook import cook
 from handlers.csv_to_iceberg.memory import Memory
 from handlers.csv_to_iceberg.names import table_name
 from handlers.csv_to_iceberg.options import MIB, Options
+from handlers.csv_to_iceberg.rejects_port import RejectsPort
 from handlers.csv_to_iceberg.results import Cooked, SmallFile
 from handlers.csv_to_iceberg.staged import Staged
 from handlers.csv_to_iceberg.table import IcebergTable, Loaded
@@ -37,13 +38,13 @@ def table_of(unit: Unit) -> str:
 class Target:
     """The committer of one table, and what is remembered of its files for each set of options."""
 
-    def __init__(self, table: IcebergTable, context: HandlerContext) -> None:
+    def __init__(self, table: IcebergTable, context: HandlerContext, rejects: RejectsPort) -> None:
         self.table = table
         self._context = context
         self._memories: dict[Options, Memory] = {}
         settings = table.settings
         limits = WindowLimits(settings.max_commit_latency, settings.max_files_per_commit, WINDOW_BYTES)
-        self.committer: TableCommitter[Loaded, Staged] = TableCommitter(table, self._cook, context, limits)
+        self.committer: TableCommitter[Loaded, Staged] = TableCommitter(table, self._cook, context, limits, rejects)
 
     def stager(self, options: Options) -> AloneStager:
         """Return what stages single objects."""

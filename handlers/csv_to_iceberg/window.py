@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from handlers.csv_to_iceberg.commit_port import Entry, Plan, S
+from handlers.csv_to_iceberg.rejects_port import Rejected, Superseded
 from handlers.csv_to_iceberg.results import Report
 
 
@@ -19,6 +20,8 @@ class Window(Generic[S]):
     """Those whose files are in `staged`, in its order."""
     staged: S | None = None
     reports: dict[Entry[S], Report] = field(default_factory=dict)
+    superseded: Superseded = field(default_factory=dict)
+    """Rejected records that are of no use once the sources have landed."""
     used: bool = False
     """A commit that named the staged files may have landed."""
 
@@ -29,6 +32,24 @@ class Window(Generic[S]):
     def fail(self, error: Exception) -> None:
         """End all entries that have not ended yet."""
         fail_all(self.entries, error)
+
+    def rejected(self) -> dict[Entry[S], Rejected]:
+        """Return the rejected records of the entries that somebody waits for."""
+        return {
+            entry: Rejected(entry.key, entry.etag, entry.token, report.kept)
+            for entry in self.waiting()
+            if (report := self.reports.get(entry, entry.report)) is not None and report.kept is not None
+        }
+
+    def reports_of(self, entries: Iterable[Entry[S]]) -> list[Report]:
+        """Return what was found in the objects of some entries."""
+        reports = [self.reports.get(entry, entry.report) for entry in entries]
+        return [report for report in reports if report is not None]
+
+    def superseded_by(self, holders: Iterable[Entry[S]]) -> Superseded:
+        """Return what is of no use now that `holders` have landed."""
+        landed = frozenset(entry.key for entry in holders if entry.mode != "keep") if self.superseded else frozenset()
+        return {path: keys & landed for path, keys in self.superseded.items() if keys & landed}
 
     def plan(self, holders: Sequence[Entry[S]]) -> Plan[S]:
         """Return the commit that serves `holders` and leaves out what others staged."""
