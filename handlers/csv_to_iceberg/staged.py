@@ -19,6 +19,12 @@ from handlers.csv_to_iceberg.sources import Positions, SourceRuns
 
 MICROSECONDS_PER_MILLISECOND: Final = 1000
 
+STAGED_MILLISECONDS: Final = 600_000
+"""
+Age at which staged rows are no longer committed but staged again. Files that no snapshot names are deleted once they are
+much older (docs/guarantees.md), so no commit brings in a file that is being deleted.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -37,6 +43,8 @@ class Staged:
     """The table's shape once this is committed."""
     table_uuid: str
     """The table they were written for; one of the same name made later has other folders."""
+    at: int
+    """Epoch milliseconds at which the last file was complete."""
 
     def positions(self, part: int) -> Positions:
         """Return the rows of one of several sources in their common file."""

@@ -88,7 +88,8 @@ def stage_stream(table: IcebergTable, loaded: Loaded, shape: Shape, reading: Rea
         runs.append(SourceRuns.of([source.key], [footer.footer.num_rows]))
     if (found := sum(file.record_count for file in files)) != count:
         raise RuntimeError(f"{source.key}: {count} rows were read but {found} written")
-    return Staged(tuple(files), tuple(runs), (count,), columns, written, shape, str(loaded.table.metadata.table_uuid))
+    uuid = str(loaded.table.metadata.table_uuid)
+    return Staged(tuple(files), tuple(runs), (count,), columns, written, shape, uuid, table.now())
 
 
 def _copy_to_parquet(reading: Reading, schema: pa.Schema, stamp: Stamp, folder: Path) -> None:

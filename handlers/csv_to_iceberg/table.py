@@ -25,7 +25,7 @@ from handlers.csv_to_iceberg.results import Part
 from handlers.csv_to_iceberg.shape import SOURCE_ETAG, SOURCE_FILE, Shape, ShapeChanged, merged
 from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot, expire_snapshots
 from handlers.csv_to_iceberg.sources import Positions, SourceRuns
-from handlers.csv_to_iceberg.staged import Staged, one_table
+from handlers.csv_to_iceberg.staged import STAGED_MILLISECONDS, Staged, one_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ class IcebergTable:
         """Settings of the lake."""
         return self._lake.settings
 
+    def now(self) -> int:
+        """Return epoch milliseconds."""
+        return self._clock()
+
     def load(self) -> Loaded | None:
         """
         Load the table; None when there is none.
@@ -104,7 +108,7 @@ class IcebergTable:
         written = {field.name.lower(): grown.fields[field.name.lower()] for field in schema}
         uuid = str(loaded.table.metadata.table_uuid)
         if not sum(rows):
-            return Staged((), (), rows, columns, written, grown, uuid)
+            return Staged((), (), rows, columns, written, grown, uuid, self.now())
         table = one_table(parts, schema, at)
         keys = [part.source.key for part in parts]
         file = write_table(loaded.table.io, self.new_data_path(loaded), table)
@@ -112,7 +116,7 @@ class IcebergTable:
         entry = data_file(
             file, grown.schema, loaded.table.properties, unpartitioned(loaded.table), (filled[0], filled[-1])
         )
-        return Staged((entry,), (SourceRuns.of(keys, rows),), rows, columns, written, grown, uuid)
+        return Staged((entry,), (SourceRuns.of(keys, rows),), rows, columns, written, grown, uuid, self.now())
 
     def new_data_path(self, loaded: Loaded, suffix: str = ".parquet") -> str:
         """Return a location no data file had before."""
@@ -126,6 +130,8 @@ class IcebergTable:
         """
         if staged.table_uuid != str(loaded.table.metadata.table_uuid):
             return False
+        if self.now() - staged.at > STAGED_MILLISECONDS:
+            return False
         try:
             return _grown(loaded.shape, [*beside, staged]).takes(staged.written)
         except ShapeChanged:
@@ -138,7 +144,7 @@ class IcebergTable:
             path = self.new_data_path(loaded)
             _copy(loaded.table.io, file.file_path, path)
             files.append(renamed(file, path))
-        return replace(staged, files=tuple(files))
+        return replace(staged, files=tuple(files), at=self.now())
 
     def commit(self, loaded: Loaded, plan: Plan[Staged]) -> int:
         """
