@@ -1,85 +1,211 @@
-"""The live files of one snapshot, decoded from its manifests."""
+"""The live files of one snapshot, from its manifests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
+from typing import Final
 
 from pyiceberg.io import FileIO
-from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent, ManifestEntry, ManifestFile
+from pyiceberg.manifest import DataFileContent, ManifestContent, ManifestEntryStatus, ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.table.delete_file_index import DeleteFileIndex
 
+from handlers.csv_to_iceberg.entries import Block, FileEntry, packed
 from handlers.csv_to_iceberg.facts import Facts
+from handlers.csv_to_iceberg.manifest_format import EntryFormat, Head, entry, entry_format, list_record
+from handlers.csv_to_iceberg.parquet import DELETE_PATH_ID
+from handlers.csv_to_iceberg.shape import SOURCE_FILE
 
-ManifestFacts = Facts[str, list[ManifestEntry]]
-"""Live entries by manifest path."""
-
-
-def manifest_facts() -> ManifestFacts:
-    """Return an empty memory of manifests, bounded to about 100,000 entries (roughly 200 MB at worst)."""
-    return Facts(100_000, len)
+MEMORY_BYTES: Final = 96 << 20
+"""About 130,000 files of all tables together."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LiveManifest:
     """A manifest with live files in it."""
 
     file: ManifestFile
-    entries: list[ManifestEntry]
+    blocks: Sequence[Block]
+
+    @cached_property
+    def count(self) -> int:
+        """Number of live files."""
+        return sum(len(block.entries) for block in self.blocks)
+
+    @cached_property
+    def weight(self) -> int:
+        """Bytes held in memory, roughly."""
+        return sum(block.weight for block in self.blocks)
+
+    @cached_property
+    def listed(self) -> bytes:
+        """Its line in a manifest list."""
+        return list_record(self.file)
+
+    @property
+    def entries(self) -> Iterator[FileEntry]:
+        """Its live files."""
+        return chain.from_iterable(block.entries for block in self.blocks)
+
+    @cached_property
+    def by_value(self) -> dict[bytes, list[FileEntry]]:
+        """The files with one value in all rows, by that value."""
+        result: defaultdict[bytes, list[FileEntry]] = defaultdict(list)
+        for one in self.entries:
+            if one.one_value and one.lower is not None:
+                result[one.lower].append(one)
+        return result
+
+    @cached_property
+    def mixed(self) -> list[FileEntry]:
+        """The other files."""
+        return [one for one in self.entries if not one.one_value]
+
+    @cached_property
+    def has_equality_deletes(self) -> bool:
+        """Whether it names files that delete by value instead of by position."""
+        return any(one.content == DataFileContent.EQUALITY_DELETES for one in self.entries)
+
+    def may_hold(self, values: Sequence[bytes]) -> Iterator[FileEntry]:
+        """Yield the files whose bounds allow one of the values, which are in order."""
+        for value in values:
+            yield from self.by_value.get(value, ())
+        for one in self.mixed:
+            index = 0 if one.lower is None else bisect_left(values, one.lower)
+            if index < len(values) and (one.upper is None or values[index] <= one.upper):
+                yield one
 
 
 @dataclass(frozen=True)
 class LiveFiles:
     """What a snapshot consists of; nothing without a snapshot."""
 
-    manifests: list[LiveManifest] = field(default_factory=list)
+    manifests: Sequence[LiveManifest] = ()
+    path: str = ""
+    """Of the manifest list."""
+    key_id: int | None = None
+    """Field id of the column that data files are looked for by; None where the table has no such column."""
+    table: str = ""
+    """The table's UUID."""
+    memory: LiveMemory | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, table: Table, facts: ManifestFacts) -> LiveFiles:
-        """Read the manifests of the table's current snapshot, those already known from memory."""
+    def of(cls, table: Table, memory: LiveMemory, key: str = SOURCE_FILE) -> LiveFiles:
+        """
+        Read the manifests of the table's current snapshot, those already known from memory.
+
+        Args:
+            table: Freshly loaded.
+            memory: Has what is known, and gets what is read.
+            key: The column whose bounds are kept at hand.
+        """
+        uuid = str(table.metadata.table_uuid)
+        key_id = next((one.field_id for one in table.schema().fields if one.name.lower() == key), None)
+        none = cls(key_id=key_id, table=uuid, memory=memory)
         snapshot = table.current_snapshot()
         if snapshot is None:
-            return cls()
-        return cls(
-            [
-                LiveManifest(manifest, entries)
-                for manifest in snapshot.manifests(table.io)
-                if manifest.has_added_files() or manifest.has_existing_files()
-                if (entries := _entries(manifest, table.io, facts))
-            ]
-        )
+            return none
+        known = memory.get(uuid)
+        if known is None or known.key_id != key_id:
+            known = none
+        if known.path == snapshot.manifest_list:
+            return known
+        by_path = {manifest.file.manifest_path: manifest for manifest in known.manifests}
+        manifests = [
+            by_path.get(file.manifest_path) or _read(table, file, key_id)
+            for file in snapshot.manifests(table.io)
+            if file.has_added_files() or file.has_existing_files()
+        ]
+        return none.remembered(manifests, snapshot.manifest_list, key_id)
 
-    def data(self) -> Iterator[ManifestEntry]:
-        """Yield the entries of the data files."""
-        for manifest in self.manifests:
-            if manifest.file.content == ManifestContent.DATA:
-                yield from manifest.entries
+    def remembered(self, manifests: Iterable[LiveManifest], path: str, key_id: int | None) -> LiveFiles:
+        """Return the files of another snapshot of the table, which `of` will know when it is current."""
+        live = replace(self, manifests=[one for one in manifests if one.count], path=path, key_id=key_id)
+        return live if self.memory is None else self.memory.put(self.table, live)
 
     @cached_property
-    def _delete_index(self) -> DeleteFileIndex:
-        index = DeleteFileIndex()
-        for entry in self._deletes():
-            index.add_delete_file(entry, partition_key=entry.data_file.partition)
-        return index
+    def weight(self) -> int:
+        """Bytes held in memory, roughly."""
+        return sum(manifest.weight for manifest in self.manifests)
 
-    def deletes_of(self, entry: ManifestEntry) -> set[DataFile]:
-        """Return the position delete files that apply to a data file."""
-        return self._delete_index.for_data_file(
-            entry.sequence_number or 0, entry.data_file, partition_key=entry.data_file.partition
-        )
+    def of_content(self, content: ManifestContent) -> list[LiveManifest]:
+        """Return the manifests of data files, or those of delete files."""
+        return [manifest for manifest in self.manifests if manifest.file.content == content]
 
-    def _deletes(self) -> Iterator[ManifestEntry]:
-        for manifest in self.manifests:
-            if manifest.file.content == ManifestContent.DELETES:
-                for entry in manifest.entries:
-                    if entry.data_file.content == DataFileContent.POSITION_DELETES:
-                        yield entry
+    def data(self) -> Iterator[FileEntry]:
+        """Yield the data files."""
+        for manifest in self.of_content(ManifestContent.DATA):
+            yield from manifest.entries
+
+    def deletes(self) -> Iterator[FileEntry]:
+        """Yield the delete files."""
+        for manifest in self._deletes:
+            yield from manifest.entries
+
+    @cached_property
+    def _deletes(self) -> list[LiveManifest]:
+        return self.of_content(ManifestContent.DELETES)
+
+    def may_hold(self, keys: Collection[str]) -> Iterator[FileEntry]:
+        """Yield the data files whose bounds allow one of the keys."""
+        values = sorted(key.encode() for key in keys)
+        for manifest in self.of_content(ManifestContent.DATA):
+            yield from manifest.may_hold(values)
+
+    @cached_property
+    def has_equality_deletes(self) -> bool:
+        """Whether rows are deleted by value; such files are written by other engines only."""
+        return any(manifest.has_equality_deletes for manifest in self._deletes)
+
+    def deletes_of(self, file: FileEntry) -> list[FileEntry]:
+        """
+        Return the position delete files that apply to a data file.
+
+        They have its path within their bounds, are not older, and, when they cover several files, of its partition
+        (Iceberg specification, scan planning).
+        """
+        path = file.path.encode()
+        return [
+            one
+            for manifest in self._deletes
+            for one in manifest.may_hold([path])
+            if one.content == DataFileContent.POSITION_DELETES
+            and one.sequence_number >= file.sequence_number
+            and (one.one_value or _same_partition(one, file))
+        ]
 
 
-def _entries(manifest: ManifestFile, io: FileIO, facts: ManifestFacts) -> list[ManifestEntry]:
-    known = facts.get(manifest.manifest_path)
-    if known is not None:
-        return known
-    return facts.put(manifest.manifest_path, manifest.fetch_manifest_entry(io, discard_deleted=True))
+LiveMemory = Facts[str, LiveFiles]
+"""The newest files known of each table, by its UUID."""
+
+
+def live_memory() -> LiveMemory:
+    """Return an empty memory."""
+    return Facts(MEMORY_BYTES, lambda live: live.weight)
+
+
+def format_of(table: Table, spec_id: int) -> EntryFormat:
+    """Return how files of a partition spec are encoded in manifests."""
+    return entry_format(spec_id, table.metadata.specs()[spec_id].partition_type(table.schema()))
+
+
+def _same_partition(one: FileEntry, other: FileEntry) -> bool:
+    if one.spec_id != other.spec_id:
+        return False
+    return not one.format.partitioned or one.data_file.partition == other.data_file.partition
+
+
+def _read(table: Table, file: ManifestFile, key_id: int | None) -> LiveManifest:
+    io: FileIO = table.io
+    form = format_of(table, file.partition_spec_id)
+    key_id = key_id if file.content == ManifestContent.DATA else DELETE_PATH_ID
+    loose = []
+    for found in file.fetch_manifest_entry(io, discard_deleted=True):
+        head = Head(found.snapshot_id, found.sequence_number, found.file_sequence_number)
+        encoded = entry(ManifestEntryStatus.EXISTING, head, form.encoded(found.data_file))
+        loose.append((encoded, FileEntry.of(found.data_file, found.sequence_number or 0, key_id, form)))
+    return LiveManifest(file, packed(loose))

@@ -7,19 +7,19 @@ order, have shortened bounds (somebody compacted the table) and have rows delete
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyiceberg.io import FileIO
-from pyiceberg.manifest import DataFile, FileFormat, ManifestEntry
+from pyiceberg.manifest import DataFile
 
+from handlers.csv_to_iceberg.entries import FileEntry
 from handlers.csv_to_iceberg.facts import Facts
 from handlers.csv_to_iceberg.live import LiveFiles
-from handlers.csv_to_iceberg.parquet import DELETE_PATH_ID, read_deletes
+from handlers.csv_to_iceberg.parquet import read_deletes
 from handlers.csv_to_iceberg.refusals import UnsupportedTable
 from handlers.csv_to_iceberg.sources import Positions, SourceRuns, read_runs
 
@@ -67,7 +67,7 @@ class RowFinder:
         Return what takes all rows of `keys` out of the snapshot, and no other row.
 
         Args:
-            live: The files of the snapshot.
+            live: The files of the snapshot, looked for by that column.
             keys: Values of `_source_file`.
             field_id: The id of that column.
             io: Reads the files.
@@ -76,10 +76,9 @@ class RowFinder:
         if not keys:
             return result
         wanted = pa.array(sorted(keys), pa.string())
-        for entry, whole in _candidates(live, keys, field_id):
-            file = entry.data_file
-            delete_files = live.deletes_of(entry)
-            if not whole:
+        for file in live.may_hold(keys):
+            delete_files = live.deletes_of(file)
+            if not file.one_value:
                 found = self._runs_of(file, field_id, io).positions(wanted)
                 if found.size and delete_files:
                     gone = self._deleted_rows(file, delete_files, io).gone
@@ -90,59 +89,36 @@ class RowFinder:
                 if not found.size:
                     continue
                 if left:
-                    result.deletes.append((file, found))
+                    result.deletes.append((file.data_file, found))
                     continue
-            result.dropped.add(file.file_path)
-            result.dropped.update(other.file_path for other in delete_files if _only_for(other, file.file_path))
+            result.dropped.add(file.path)
+            result.dropped.update(other.path for other in delete_files if other.one_value)
         return result
 
-    def _runs_of(self, file: DataFile, field_id: int, io: FileIO) -> SourceRuns:
-        known = self._runs.get(file.file_path)
+    def _runs_of(self, file: FileEntry, field_id: int, io: FileIO) -> SourceRuns:
+        known = self._runs.get(file.path)
         if known is not None:
             return known
         _must_be_parquet(file)
-        return self._runs.put(file.file_path, read_runs(io, file.file_path, field_id, file.record_count))
+        return self._runs.put(file.path, read_runs(io, file.path, field_id, file.record_count))
 
-    def _deleted_rows(self, file: DataFile, delete_files: set[DataFile], io: FileIO) -> DeletedRows:
+    def _deleted_rows(self, file: FileEntry, delete_files: Sequence[FileEntry], io: FileIO) -> DeletedRows:
         """Return the rows that exactly these delete files take out."""
-        path = file.file_path
+        path = file.path
         rows = self._deleted.get(path)
-        if rows is None or not rows.delete_files <= {other.file_path for other in delete_files}:
+        if rows is None or not rows.delete_files <= {other.path for other in delete_files}:
             rows = self._deleted.put(path, DeletedRows(np.zeros(file.record_count, np.bool_)))
         for other in delete_files:
-            if other.file_path not in rows.delete_files:
-                known = self._deletes.get(other.file_path)
+            if other.path not in rows.delete_files:
+                known = self._deletes.get(other.path)
                 if known is None:
                     _must_be_parquet(other)
-                    known = read_deletes(io, other, path)
+                    known = read_deletes(io, other.data_file, path)
                 rows.gone[known] = True
-                rows.delete_files.add(other.file_path)
+                rows.delete_files.add(other.path)
         return rows
 
 
-def _candidates(live: LiveFiles, keys: Collection[str], field_id: int) -> Iterator[tuple[ManifestEntry, bool]]:
-    """
-    Yield the data files whose bounds allow one of the keys; True when every row of the file has that key.
-
-    Bounds may be shortened but never lie: equal bounds and no nulls mean one value.
-    """
-    ordered = sorted(key.encode() for key in keys)
-    for entry in live.data():
-        file = entry.data_file
-        lower, upper = (file.lower_bounds or {}).get(field_id), (file.upper_bounds or {}).get(field_id)
-        index = 0 if lower is None else bisect_left(ordered, lower)
-        if index == len(ordered) or (upper is not None and ordered[index] > upper):
-            continue
-        yield entry, lower is not None and lower == upper and (file.null_value_counts or {}).get(field_id) == 0
-
-
-def _only_for(delete_file: DataFile, path: str) -> bool:
-    """Tell whether a delete file applies to no other data file: its path bounds are equal."""
-    name = path.encode()
-    lower, upper = (delete_file.lower_bounds or {}), (delete_file.upper_bounds or {})
-    return lower.get(DELETE_PATH_ID) == name == upper.get(DELETE_PATH_ID)
-
-
-def _must_be_parquet(file: DataFile) -> None:
-    if file.file_format != FileFormat.PARQUET:
-        raise UnsupportedTable(f"{file.file_path} is {file.file_format}; only Parquet files can be looked into")
+def _must_be_parquet(file: FileEntry) -> None:
+    if not file.parquet:
+        raise UnsupportedTable(f"{file.path} is not Parquet; no other file can be looked into")

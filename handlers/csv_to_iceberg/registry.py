@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import IcebergType, IntegerType, LongType, NestedField, StringType, TimestampType
 
 from handlers.contract import Outcome
 from handlers.csv_to_iceberg.commit_port import CommitConflict
+from handlers.csv_to_iceberg.entries import FileEntry
 from handlers.csv_to_iceberg.lake import REGISTRY, Lake
 from handlers.csv_to_iceberg.live import LiveFiles
 from handlers.csv_to_iceberg.names import table_name
@@ -43,7 +43,6 @@ SCHEMA: Final = Schema(
     NestedField(11, "bucket", StringType(), required=True),
     NestedField(12, "error_class", StringType(), required=False),
 )
-INGESTED_AT_ID: Final = 7
 MAX_ROW_COUNT: Final = 2**31 - 1
 """`row_count` is an INTEGER there; the receipt has the exact number."""
 
@@ -125,7 +124,7 @@ class Registry:
             Exception: The outcome is unknown; call again.
         """
         table = self._load()
-        live = LiveFiles.of(table, self._lake.manifests)
+        live = LiveFiles.of(table, self._lake.manifests, "ingested_at")
         present = self._present(table, live, records)
         records = [record for record in records if record.identity not in present]
         if not records:
@@ -159,8 +158,8 @@ class Registry:
         times = [record.ingested_at * 1000 for record in records]
         found: set[tuple[str, str, int]] = set()
         for entry in live.data():
-            if _may_hold(entry.data_file, min(times), max(times)):
-                with table.io.new_input(entry.data_file.file_path).open() as stream:
+            if _may_hold(entry, min(times), max(times)):
+                with table.io.new_input(entry.path).open() as stream:
                     rows = pq.read_table(stream, columns=["dag_run_id", "etag", "ingested_at"])
                 found.update(
                     zip(
@@ -173,11 +172,10 @@ class Registry:
         return found
 
 
-def _may_hold(file: DataFile, earliest: int, latest: int) -> bool:
+def _may_hold(file: FileEntry, earliest: int, latest: int) -> bool:
     """Tell from a file's bounds whether it may hold a time (microseconds) of the range."""
-    lower, upper = (file.lower_bounds or {}).get(INGESTED_AT_ID), (file.upper_bounds or {}).get(INGESTED_AT_ID)
-    return (lower is None or int.from_bytes(lower, "little", signed=True) <= latest) and (
-        upper is None or int.from_bytes(upper, "little", signed=True) >= earliest
+    return (file.lower is None or int.from_bytes(file.lower, "little", signed=True) <= latest) and (
+        file.upper is None or int.from_bytes(file.upper, "little", signed=True) >= earliest
     )
 
 

@@ -12,19 +12,17 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import structlog
+from pydantic_core import to_json
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
-from pyiceberg.io import OutputFile
 from pyiceberg.manifest import (
     DataFile,
     ManifestContent,
-    ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
-    ManifestWriterV2,
-    write_manifest_list,
+    construct_partition_summaries,
 )
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.table import Table
@@ -51,13 +49,21 @@ from pyiceberg.table.update import (
 )
 
 from handlers.csv_to_iceberg.commit_port import CommitConflict
-from handlers.csv_to_iceberg.live import LiveFiles, LiveManifest
-from handlers.csv_to_iceberg.shape import Shape
+from handlers.csv_to_iceberg.entries import Block, FileEntry, Loose, packed, repacked
+from handlers.csv_to_iceberg.live import LiveFiles, LiveManifest, format_of
+from handlers.csv_to_iceberg.manifest_format import Head, Header, deflated, entry, write_blocks, write_list
+from handlers.csv_to_iceberg.parquet import DELETE_PATH_ID
+from handlers.csv_to_iceberg.shape import SOURCE_FILE, Shape
 
 log = structlog.get_logger(__name__)
 
 MERGE_COUNT: Final = 20
 """Manifests of about one size that are merged into one. Each entry is rewritten once per factor of 20 of the table."""
+
+COUNTS: Final = tuple(
+    f"{status}_{what}_count" for what in ("files", "rows") for status in ("added", "existing", "deleted")
+)
+"""Fields of a manifest's line in the manifest list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,8 @@ class Change:
     """Paths of data and delete files that leave the table."""
     shape: Shape | None = None
     """The columns afterwards; None leaves them."""
+    replaces: bool = False
+    """The rows stay the same and lie in other files."""
 
 
 def commit_snapshot(
@@ -85,9 +93,10 @@ def commit_snapshot(
         CommitConflict: Somebody else committed since the load.
         Exception: Anything else leaves the outcome unknown.
     """
-    writer = _SnapshotWriter(table, change, new_id, now)
-    updates, requirements = writer.prepare(live, summary)
+    writer = _SnapshotWriter(table, live, change, new_id, now)
+    updates, requirements = writer.prepare(summary)
     swap(table, updates, requirements)
+    live.remembered(writer.manifests, writer.path, writer.key_id)
     return writer.snapshot_id
 
 
@@ -117,68 +126,61 @@ def expire_snapshots(table: Table, keep: int) -> None:
         log.warning("snapshots.not_expired", table=".".join(table.name()), snapshots=len(expired), exc_info=True)
 
 
-class _ManifestWriter(ManifestWriterV2):
-    """PyIceberg's writer for both kinds of content; its own writes data manifests only."""
-
-    def __init__(self, content: ManifestContent, *args: Any) -> None:
-        super().__init__(*args)
-        self._content = content
-
-    def content(self) -> ManifestContent:
-        return self._content
-
-    @property
-    def _meta(self) -> dict[str, str]:
-        return {**super()._meta, "content": self._content.name.lower()}
-
-
 @dataclass
 class _SnapshotWriter:
     table: Table
+    live: LiveFiles
     change: Change
     new_id: Callable[[], str]
     now: int
     snapshot_id: int = field(init=False)
+    sequence_number: int = field(init=False)
+    key_id: int | None = field(init=False)
+    path: str = field(init=False)
+    """Of the manifest list."""
+    manifests: list[LiveManifest] = field(init=False)
+    """What the snapshot consists of; set by `prepare`."""
 
     def __post_init__(self) -> None:
         self.snapshot_id = self.table.metadata.new_snapshot_id()
+        self.sequence_number = self.table.metadata.next_sequence_number()
         self._commit_id = self.new_id()
         self._manifests_written = 0
         metadata = self.table.metadata
-        self._codec: Any = metadata.properties.get("write.avro.compression-codec", "gzip")
+        self.path = self._metadata_path(f"snap-{self.snapshot_id}-0-{self._commit_id}.avro")
         self._schema = metadata.schema()
         if self.change.shape is not None:
             next_id = max(schema.schema_id for schema in metadata.schemas) + 1
             self._schema = self.change.shape.schema.model_copy(update={"schema_id": next_id})
+        self.key_id = self.live.key_id
+        if self.key_id is None and self.change.shape is not None:
+            # The first rows of ours in a table that was handed over bring the column.
+            field = self.change.shape.fields.get(SOURCE_FILE)
+            self.key_id = field.field_id if field else None
 
-    def prepare(
-        self, live: LiveFiles, properties: Mapping[str, str]
-    ) -> tuple[list[TableUpdate], list[TableRequirement]]:
+    def prepare(self, properties: Mapping[str, str]) -> tuple[list[TableUpdate], list[TableRequirement]]:
         """Write manifests and manifest list; return the updates, and what they must be compared against."""
         metadata = self.table.metadata
         parent = self.table.current_snapshot()
-        kept, dropped = self._without_dropped(live)
-        manifests = [
+        parent_id = parent.snapshot_id if parent else None
+        kept, dropped = self._without_dropped()
+        self.manifests = [
             *self._new_manifests(ManifestContent.DATA, self.change.added),
             *self._new_manifests(ManifestContent.DELETES, self.change.deletes),
             *self._merged(kept),
         ]
-        sequence_number = metadata.next_sequence_number()
-        path = self._metadata_path(f"snap-{self.snapshot_id}-0-{self._commit_id}.avro")
-        with write_manifest_list(
-            format_version=2,
-            output_file=self.table.io.new_output(path),
-            snapshot_id=self.snapshot_id,
-            parent_snapshot_id=parent.snapshot_id if parent else None,
-            sequence_number=sequence_number,
-            avro_compression=self._codec,
-        ) as writer:
-            writer.add_manifests(manifests)
+        meta = {
+            "snapshot-id": str(self.snapshot_id),
+            "parent-snapshot-id": "null" if parent_id is None else str(parent_id),
+            "sequence-number": str(self.sequence_number),
+            "format-version": "2",
+        }
+        write_list(self.table.io, self.path, meta, [manifest.listed for manifest in self.manifests])
         snapshot = Snapshot(
             snapshot_id=self.snapshot_id,
-            parent_snapshot_id=parent.snapshot_id if parent else None,
-            manifest_list=path,
-            sequence_number=sequence_number,
+            parent_snapshot_id=parent_id,
+            manifest_list=self.path,
+            sequence_number=self.sequence_number,
             # Time travel needs times that never run backwards, and other writers have other clocks.
             timestamp_ms=max(self.now, metadata.last_updated_ms),
             summary=self._summary(dropped, parent, properties),
@@ -186,7 +188,7 @@ class _SnapshotWriter:
         )
         updates: list[TableUpdate] = []
         requirements: list[TableRequirement] = [
-            AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=parent.snapshot_id if parent else None),
+            AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=parent_id),
             AssertCurrentSchemaId(current_schema_id=metadata.current_schema_id),
         ]
         if self.change.shape is not None:
@@ -205,78 +207,123 @@ class _SnapshotWriter:
         ]
         return updates, requirements
 
-    def _without_dropped(self, live: LiveFiles) -> tuple[list[LiveManifest], list[DataFile]]:
+    def _without_dropped(self) -> tuple[list[LiveManifest], list[DataFile]]:
         """Rewrite the manifests that name a dropped file; return all that remain, and the dropped files."""
         left = set(self.change.dropped)
         manifests: list[LiveManifest] = []
         dropped: list[DataFile] = []
-        for manifest in live.manifests:
-            hits = {entry.data_file.file_path for entry in manifest.entries} & left if left else set()
-            if not hits:
+        for manifest in self.live.manifests:
+            gone = [
+                one
+                for block in manifest.blocks
+                if not left.isdisjoint(block.paths)
+                for one in block.entries
+                if one.path in left
+            ]
+            if not gone:
                 manifests.append(manifest)
                 continue
-            left -= hits
-            kept = [entry for entry in manifest.entries if entry.data_file.file_path not in hits]
-            gone = [entry for entry in manifest.entries if entry.data_file.file_path in hits]
-            dropped += [entry.data_file for entry in gone]
-            file = self._write(
-                manifest.file.content,
-                manifest.file.partition_spec_id,
-                [
-                    *(_with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id) for entry in kept),
-                    *(_with_status(entry, ManifestEntryStatus.DELETED, self.snapshot_id) for entry in gone),
-                ],
-            )
-            manifests.append(LiveManifest(file, kept))
+            paths = {one.path for one in gone}
+            left -= paths
+            dropped += [one.data_file for one in gone]
+            kept = repacked(manifest.blocks, paths)
+            manifests.append(self._existing(manifest.file.content, manifest.file.partition_spec_id, kept, gone))
         if left:
             raise ValueError(f"files to drop are not live: {sorted(left)}")
         return manifests, dropped
 
-    def _new_manifests(self, content: ManifestContent, files: Sequence[DataFile]) -> list[ManifestFile]:
-        by_spec: defaultdict[int, list[ManifestEntry]] = defaultdict(list)
+    def _new_manifests(self, content: ManifestContent, files: Sequence[DataFile]) -> list[LiveManifest]:
+        by_spec: defaultdict[int, list[DataFile]] = defaultdict(list)
         for file in files:
-            by_spec[file.spec_id].append(
-                ManifestEntry.from_args(
-                    status=ManifestEntryStatus.ADDED,
-                    snapshot_id=self.snapshot_id,
-                    sequence_number=None,
-                    file_sequence_number=None,
-                    data_file=file,
-                )
-            )
-        return [self._write(content, spec_id, entries) for spec_id, entries in by_spec.items()]
+            by_spec[file.spec_id].append(file)
+        return [self._new_manifest(content, spec_id, some) for spec_id, some in by_spec.items()]
 
-    def _merged(self, manifests: Iterable[LiveManifest]) -> list[ManifestFile]:
+    def _new_manifest(self, content: ManifestContent, spec_id: int, files: Sequence[DataFile]) -> LiveManifest:
+        form = format_of(self.table, spec_id)
+        key_id = self.key_id if content == ManifestContent.DATA else DELETE_PATH_ID
+        added: list[bytes] = []
+        loose: list[Loose] = []
+        head = Head(self.snapshot_id, self.sequence_number, self.sequence_number)
+        for file in files:
+            encoded = form.encoded(file)
+            # A new entry has no sequence number of its own: the one of its snapshot counts.
+            added.append(entry(ManifestEntryStatus.ADDED, Head(self.snapshot_id, None, None), encoded))
+            existing = entry(ManifestEntryStatus.EXISTING, head, encoded)
+            loose.append((existing, FileEntry.of(file, self.sequence_number, key_id, form)))
+        counts = {"added_files_count": len(files), "added_rows_count": sum(file.record_count for file in files)}
+        blocks = packed(loose)
+        return self._write(content, spec_id, blocks, [(len(added), deflated(b"".join(added)))], counts)
+
+    def _merged(self, manifests: Iterable[LiveManifest]) -> list[LiveManifest]:
         """Merge manifests of one content, spec and order of magnitude once there are `MERGE_COUNT` of them."""
         tiers: defaultdict[tuple[ManifestContent, int, int], list[LiveManifest]] = defaultdict(list)
-        result: list[ManifestFile] = []
+        result: list[LiveManifest] = []
         for manifest in manifests:
             if manifest.file.added_snapshot_id == self.snapshot_id:
-                result.append(manifest.file)  # it records what this snapshot dropped
+                result.append(manifest)  # it records what this snapshot dropped
             else:
-                tier = int(math.log(len(manifest.entries), MERGE_COUNT))
+                tier = int(math.log(manifest.count, MERGE_COUNT))
                 tiers[manifest.file.content, manifest.file.partition_spec_id, tier].append(manifest)
         for (content, spec_id, _), members in tiers.items():
             if len(members) < MERGE_COUNT:
-                result += [member.file for member in members]
-                continue
-            entries = [
-                _with_status(entry, ManifestEntryStatus.EXISTING, entry.snapshot_id)
-                for member in members
-                for entry in member.entries
-            ]
-            result.append(self._write(content, spec_id, entries))
+                result += members
+            else:
+                blocks = repacked(block for member in members for block in member.blocks)
+                result.append(self._existing(content, spec_id, blocks))
         return result
 
-    def _write(self, content: ManifestContent, spec_id: int, entries: Iterable[ManifestEntry]) -> ManifestFile:
-        name = f"{self._commit_id}-m{self._manifests_written}.avro"
+    def _existing(
+        self, content: ManifestContent, spec_id: int, blocks: Sequence[Block], gone: Sequence[FileEntry] = ()
+    ) -> LiveManifest:
+        """Write a manifest of files that were live before, and of those that are dropped."""
+        counts = {
+            "existing_files_count": sum(len(block.entries) for block in blocks),
+            "existing_rows_count": sum(one.record_count for block in blocks for one in block.entries),
+            "deleted_files_count": len(gone),
+            "deleted_rows_count": sum(one.record_count for one in gone),
+        }
+        written = [(len(block.entries), block.packed) for block in blocks]
+        if gone:
+            written.append((len(gone), deflated(b"".join(one.deleted(self.snapshot_id) for one in gone))))
+        return self._write(content, spec_id, blocks, written, counts)
+
+    def _write(
+        self,
+        content: ManifestContent,
+        spec_id: int,
+        blocks: Sequence[Block],
+        written: Sequence[tuple[int, bytes]],
+        counts: Mapping[str, int],
+    ) -> LiveManifest:
+        """Write a manifest whose live files are `blocks`, encoded as in `written`."""
+        path = self._metadata_path(f"{self._commit_id}-m{self._manifests_written}.avro")
         self._manifests_written += 1
-        output: OutputFile = self.table.io.new_output(self._metadata_path(name))
-        spec: PartitionSpec = self.table.metadata.specs()[spec_id]
-        with _ManifestWriter(content, spec, self._schema, output, self.snapshot_id, self._codec) as writer:
-            for entry in entries:
-                writer.add_entry(entry)
-        return writer.to_manifest_file()
+        spec = self.table.metadata.specs()[spec_id]
+        live = [one for block in blocks for one in block.entries]
+        partitions = [one.data_file.partition for one in live] if format_of(self.table, spec_id).partitioned else []
+        file = ManifestFile.from_args(
+            manifest_path=path,
+            manifest_length=write_blocks(self.table.io, path, self._header(content, spec), written),
+            partition_spec_id=spec_id,
+            content=content,
+            sequence_number=self.sequence_number,
+            min_sequence_number=min((one.sequence_number for one in live), default=self.sequence_number),
+            added_snapshot_id=self.snapshot_id,
+            **{**dict.fromkeys(COUNTS, 0), **counts},
+            partitions=construct_partition_summaries(spec, self._schema, partitions),
+            key_metadata=None,
+        )
+        return LiveManifest(file, blocks)
+
+    def _header(self, content: ManifestContent, spec: PartitionSpec) -> Header:
+        meta = {
+            "schema": self._schema.model_dump_json(),
+            "partition-spec": to_json(spec.fields).decode(),
+            "partition-spec-id": str(spec.spec_id),
+            "format-version": "2",
+            "content": content.name.lower(),
+        }
+        return Header.of(format_of(self.table, spec.spec_id).schema, "manifest_entry", meta)
 
     def _metadata_path(self, name: str) -> str:
         return self.table.location_provider().new_metadata_location(name)
@@ -292,17 +339,10 @@ class _SnapshotWriter:
         operation = Operation.OVERWRITE if removes and self.change.added else Operation.APPEND
         if removes and not self.change.added:
             operation = Operation.DELETE
-        return update_snapshot_summaries(
+        result = update_snapshot_summaries(
             Summary(operation, **collector.build(), **properties),
             parent.summary.additional_properties if parent and parent.summary else None,
         )
-
-
-def _with_status(entry: ManifestEntry, status: ManifestEntryStatus, snapshot_id: int | None) -> ManifestEntry:
-    return ManifestEntry.from_args(
-        status=status,
-        snapshot_id=snapshot_id,
-        sequence_number=entry.sequence_number,
-        file_sequence_number=entry.file_sequence_number,
-        data_file=entry.data_file,
-    )
+        if self.change.replaces:
+            result.operation = Operation.REPLACE  # which `update_snapshot_summaries` does not know
+        return result
