@@ -112,6 +112,8 @@ class Tokeniser:
     def __init__(self, blocks: Blocks, layout: Layout, options: Options) -> None:
         self._most_ragged = max(options.max_rejects, MAX_REJECTS)
         self.rejected = 0
+        self.last_rejected = 0
+        """Number of the last rejected record."""
         self.ragged: list[Ragged] = []
         """The first that are kept."""
         self._ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
@@ -163,5 +165,6 @@ class Tokeniser:
 
     def _reject(self, record: Ragged) -> None:
         self.rejected += 1
+        self.last_rejected = record.number
         if len(self.ragged) < self._most_ragged:
             self.ragged.append(record._replace(text=self._blocks.nuls.restore_text(record.text)))

@@ -182,8 +182,10 @@ class StreamedCsv:
     def _without_sentinel(self) -> Iterator[pa.RecordBatch]:
         """Yield the tokeniser's batches but for the last row, which must be the sentinel."""
         last: pa.RecordBatch | None = None
+        rows = 0
         try:
             for batch in self._tokeniser:
+                rows += batch.num_rows
                 if last is not None:
                     yield last
                 last = batch
@@ -191,7 +193,8 @@ class StreamedCsv:
             raise self._again(encoding=other.name) from other
         except Straddling as straddling:
             raise self._after_straddling() from straddling
-        if last is None or last.column(0)[-1].as_py() != SENTINEL.decode():
+        swallowed = self._tokeniser.last_rejected == rows + self._tokeniser.rejected
+        if last is None or swallowed or not _is_sentinel(last.slice(last.num_rows - 1)):
             if not self._lessons.quoting:
                 raise CsvError("The end of the file cannot be told from its rows.")
             raise self._again(quoting=False)
@@ -230,3 +233,8 @@ class StreamedCsv:
         if one_kind and ends + self._blocks.unended == self.report.records:
             return self._layout.head_lines + number
         return None
+
+
+def _is_sentinel(row: pa.RecordBatch) -> bool:
+    first, *others = row.columns
+    return bool(first[0].as_py() == SENTINEL.decode() and all(cells.null_count for cells in others))

@@ -174,3 +174,13 @@ def test_nul_hides_no_delimiter_and_no_quote(block: int | None) -> None:
 
     assert streamed(text.encode(), block=block).rows == rows
     assert cooked(text.encode()).rows == rows
+
+
+@pytest.mark.parametrize(
+    "end", [b'EndOfFile,"', b'EndOfFile,\n1,2,"', b'EndOfFile,\n1,"2', b"EndOfFile,", b"EndOfFile"]
+)
+def test_rows_like_the_sentinel_are_rows_like_any_other(end: bytes) -> None:
+    data = b"a,b\n1,2\n" + end
+
+    assert streamed(data).report.records == cooked(data).report.records
+    assert streamed(data).rows == cooked(data).rows
