@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from pyiceberg.types import LongType, NestedField, StringType, TimestampType
 
 from handlers.csv_to_iceberg.commit_port import CommitConflict
+from handlers.csv_to_iceberg.entries import Block
 from handlers.csv_to_iceberg.lake import REJECTS, Lake
 from handlers.csv_to_iceberg.live import LiveFiles, LiveManifest
 from handlers.csv_to_iceberg.parquet import plain_data_file, write_deletes, write_table
@@ -63,16 +64,19 @@ class Opened:
     @cached_property
     def paths(self) -> frozenset[str]:
         """The data files."""
-        return frozenset(entry.data_file.file_path for entry in self.live.data())
+        return frozenset(self._places)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[LiveManifest, Block]]:
+        data = self.live.of_content(ManifestContent.DATA)
+        return {path: (manifest, block) for manifest in data for block in manifest.blocks for path in block.paths}
 
     def only(self, path: str) -> LiveFiles:
-        """Return one data file with all delete files."""
-        manifests = [manifest for manifest in self.live.manifests if manifest.file.content == ManifestContent.DELETES]
-        for manifest in self.live.manifests:
-            manifests += [
-                LiveManifest(manifest.file, [entry]) for entry in manifest.entries if entry.data_file.file_path == path
-            ]
-        return LiveFiles(manifests)
+        """Return one live data file with all delete files."""
+        manifest, block = self._places[path]
+        (file,) = (entry for entry in block.entries if entry.path == path)
+        one = LiveManifest(manifest.file, [Block(block.packed, (file,), (path,))])
+        return replace(self.live, manifests=[one, *self.live.of_content(ManifestContent.DELETES)], memory=None)
 
 
 class RejectsTable:
@@ -108,7 +112,7 @@ class RejectsTable:
         if OURS not in table.properties:
             raise ForeignTable(self.name)
         table = self._lake.without_retries(self.name, table)
-        return Opened(table, LiveFiles.of(table, self._lake.manifests))
+        return Opened(table, LiveFiles.of(table, self._lake.manifests, "file_key"))
 
     def held(self, opened: Opened, keys: Collection[str]) -> Superseded:
         """Return the data files that show records of some of the keys; it may name keys a file has none of."""
@@ -153,12 +157,6 @@ class RejectsTable:
         self._commits += 1
         if self._commits % self._lake.settings.expire_every == 0:
             expire_snapshots(table, self._lake.settings.snapshots_kept)
-
-    def fence(self) -> None:
-        """Commit an empty snapshot, if there is a table: commits opened before it fail. Raises as `commit`."""
-        opened = self.open(create=False)
-        if opened is not None:
-            self.commit(opened, [], "", {})
 
     def _removal(self, opened: Opened, clear: Superseded) -> Removal:
         total = Removal()
