@@ -14,6 +14,7 @@ import structlog
 from consumer import exits
 from consumer.app import App, open_app
 from consumer.cli import Command, Invocation, is_home
+from consumer.collector import spare_what_stays
 from consumer.held import Settled
 from consumer.ledger_views import Chosen, Selection, Unsettled
 from consumer.live import LiveLines, numbered
@@ -96,6 +97,7 @@ async def _serve(settings: Settings, *, readable: bool) -> int:
     signals = Signals(settings, cut_off=exits.OK)
     live = _live(settings)
     async with open_app(settings, on_settled=live.settled if live else _ignore) as app:
+        spare_what_stays()
         try:
             app.start_workers()
             await app.start_service()
@@ -140,6 +142,7 @@ async def _once(settings: Settings, wait: float) -> int:
             live.settled(settled)
 
     async with open_app(settings, on_settled=on_settled) as app:
+        spare_what_stays()
         try:
             app.start_workers()
             report, later = await signals.unless_stopped(_work_off(app, wait, live))

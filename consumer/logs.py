@@ -7,6 +7,8 @@ theirs are heard from warnings on. Secrets are masked twice: fields by their nam
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import re
 import sys
@@ -26,6 +28,9 @@ _SECRET_TEXT: Final = (
     (re.compile(r"(?i)(\b(?:password|secret|api_?key|secret_access_key)\"?\s*[=:]\s*\"?)[^\s\"',;&]+"), r"\1***"),
 )
 
+_SECRET_MARKS: Final = ("://", "x-amz-", "password", "secret", "api_key", "apikey")
+"""One of them is in whatever the patterns fit, in lower case; most texts hold none and need no search."""
+
 CHATTY: Final = ("asyncio", "botocore", "fsspec", "pyiceberg", "sqlalchemy", "urllib3", "watchfiles")
 """Libraries whose INFO and DEBUG records are about their own inner steps."""
 
@@ -44,6 +49,8 @@ class _StandardError:
 
 def mask_text(text: str) -> str:
     """Return a text with the secrets in URLs and assignments masked."""
+    if not any(map(text.lower().__contains__, _SECRET_MARKS)):
+        return text
     for pattern, replacement in _SECRET_TEXT:
         text = pattern.sub(replacement, text)
     return text
@@ -54,15 +61,28 @@ def mask(value: Any) -> Any:
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, dict):
-        return {key: "***" if SECRET_FIELD.search(str(key)) else mask(inner) for key, inner in value.items()}
+        return {key: "***" if _is_secret(str(key)) else mask(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [mask(inner) for inner in value]
     return value
 
 
+@functools.lru_cache(maxsize=1024)
+def _is_secret(field: str) -> bool:
+    return SECRET_FIELD.search(field) is not None
+
+
 def _mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     masked: MutableMapping[str, Any] = mask(dict(event))
     return masked
+
+
+def _json(event: Any, **_options: Any) -> str:
+    return _ENCODER.encode(event)
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, default=str)
+"""`json.dumps` would make one for each line."""
 
 
 def is_json(wanted: Format) -> bool:
@@ -89,7 +109,7 @@ def configure(wanted: Format = "auto", level: str = "info") -> None:
         _mask_event,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+        structlog.processors.JSONRenderer(_json)
         if as_json
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback

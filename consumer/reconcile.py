@@ -133,7 +133,8 @@ class Reconciler:
         attempts = await self._ledger.begin(held.key, held.token, head, attempt)
         if attempts is None:
             raise ClaimLost
-        held.row = replace(held.row, attempts=attempts)  # 1 when a person asked for a replay meanwhile
+        if attempts != attempt:  # a person asked for a replay meanwhile
+            held.row = replace(held.row, attempts=attempts)
         return row.force or attempts <= self._policy.max_attempts
 
     async def _apply(self, held: Held, look: Look, entry: Pass) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from consumer.protocol import Settlement, Status
 from consumer.recorder import Recorder
 from consumer.workitem import UnitKey
-from handlers.contract import Outcome, PermanentError, TransientError
+from handlers.contract import Outcome, PermanentError, Receipt, TransientError
 from tests.fakes import FakeHandler
 from tests.rig import BUCKET, Rig, rig
 from tests.virtual_loop import virtual
@@ -74,7 +74,7 @@ async def test_success_and_failure_are_recorded_soon_and_once() -> None:
         await asyncio.sleep(3)
         records = [(record.unit, record.status, record.fingerprint, record.error) for record in made.handler.records]
         assert records == [("x", "success", "a", None), ("y", "failed", "b", "no")]
-        assert made.handler.records[0].receipt is not None
+        assert made.handler.records[0].receipt == Receipt("a", "1", "dictionary", {"objects": 1})
         assert made.handler.records[0].token == made.handler.claims[0].token
         assert {record.route for record in made.handler.records} == {"all"}
 
