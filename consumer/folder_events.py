@@ -102,6 +102,7 @@ class FolderEvents:
         also when it cannot be put in place: listings must not wait for it, and a sweep is asked for once it is.
         """
         self._root = root.absolute()
+        self._below = f"{self._root}/"
         self._emit = emit
         self._sweep = sweep
         self._clock = clock
@@ -181,7 +182,7 @@ class FolderEvents:
 
     async def _note(self, change: Change, path: str) -> None:
         """Take up a change; what counts is what is there now, the notification may be old."""
-        name = path.removeprefix(f"{self._root}/")
+        name = path.removeprefix(self._below)
         if name == path:
             if change is Change.deleted:
                 raise FileNotFoundError(f"{path} was deleted: create it again")
@@ -279,7 +280,7 @@ class FolderEvents:
 
     def _stamp(self, bucket: str, key: str) -> FileStamp | None:
         try:
-            file = find(os.fsencode(self._root / bucket), key)
+            file = find(os.fsencode(self._below + bucket), key)
         except TransientError:
             return _UNKNOWN  # it is there; whoever looks at the unit finds out what is wrong with it
         return None if file is None else file.stamp

@@ -54,6 +54,22 @@ def provisional_etag(prefix: str, stamp: FileStamp) -> str:
     return prefix + xxh3_128(repr(tuple(stamp)).encode()).hexdigest()
 
 
+def read_exactly(path: bytes, stamp: FileStamp, etag: str, doubt: Callable[[], None]) -> bytes:
+    """Return the content of a small file as `ExactReader` would, in half the time."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (pathlib has no bytes)
+            content = file.readall()
+            after = FileStamp.of(os.fstat(file.fileno()))
+    except OSError as error:
+        raise _translated(path, error) from error
+    if after != stamp:
+        raise _changed(path)
+    if xxh3_128(content).hexdigest() != etag:
+        doubt()
+        raise _changed(path)
+    return content
+
+
 class ExactReader(io.RawIOBase):
     """
     Reads a file whose stamp and ETag are known.
@@ -82,10 +98,10 @@ class ExactReader(io.RawIOBase):
         try:
             self._file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 (pathlib has no bytes; closed by close)
         except OSError as error:
-            raise self._translated(error) from error
+            raise _translated(self._path, error) from error
         if FileStamp.of(os.fstat(self._file.fileno())) != stamp:
             self.close()
-            raise self._changed()
+            raise _changed(self._path)
 
     def readable(self) -> bool:
         """Say yes."""
@@ -99,7 +115,7 @@ class ExactReader(io.RawIOBase):
         try:
             count = self._file.readinto(view) or 0
         except OSError as error:
-            raise self._translated(error) from error
+            raise _translated(self._path, error) from error
         self._account(view[:count])
         return count
 
@@ -108,7 +124,7 @@ class ExactReader(io.RawIOBase):
         try:
             content = self._file.readall()
         except OSError as error:
-            raise self._translated(error) from error
+            raise _translated(self._path, error) from error
         self._account(content)
         self._account(b"")
         return content
@@ -125,24 +141,26 @@ class ExactReader(io.RawIOBase):
         if not self._verified and (not content or self._unread <= 0):
             self._verified = True
             if FileStamp.of(os.fstat(self._file.fileno())) != self._stamp:
-                raise self._changed()
+                raise _changed(self._path)
             if self._digest.hexdigest() != self._etag:
                 self._doubt()
-                raise self._changed()
+                raise _changed(self._path)
 
-    def _changed(self) -> ObjectChanged:
-        name = os.fsdecode(self._path)
-        if os.path.lexists(self._path):
-            return ObjectChanged(f"{name} was changed while it was being read")
-        return ObjectGone(f"{name} was deleted while it was being read")
 
-    def _translated(self, error: OSError) -> Exception:
-        name = os.fsdecode(self._path)
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return ObjectGone(f"{name} was deleted before it was read")
-        if isinstance(error, PermissionError):
-            return PermanentError(f"{name}: {error.strerror}: let the user of this service read it")
-        return TransientError(f"{name}: {error.strerror or error}")
+def _changed(path: bytes) -> ObjectChanged:
+    name = os.fsdecode(path)
+    if os.path.lexists(path):
+        return ObjectChanged(f"{name} was changed while it was being read")
+    return ObjectGone(f"{name} was deleted while it was being read")
+
+
+def _translated(path: bytes, error: OSError) -> Exception:
+    name = os.fsdecode(path)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ObjectGone(f"{name} was deleted before it was read")
+    if isinstance(error, PermissionError):
+        return PermanentError(f"{name}: {error.strerror}: let the user of this service read it")
+    return TransientError(f"{name}: {error.strerror or error}")
 
 
 def _update_from(file: io.FileIO, digest: xxh3_128) -> None:

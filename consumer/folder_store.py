@@ -22,6 +22,7 @@ from consumer.folder_file import (
     Unstable,
     hash_file,
     provisional_etag,
+    read_exactly,
 )
 from consumer.folder_walk import FoundFile, find, is_listed, walk
 from consumer.known_etags import Etag, KnownEtags
@@ -63,7 +64,9 @@ class FolderObject(StoredObject):
 
     async def read(self) -> bytes:
         """Return the whole content."""
-        return self._content() if self.size <= SMALL_FILE else await self._run(self._content)
+        if self.size <= SMALL_FILE:
+            return read_exactly(self._path, self._stamp, self.etag, self._doubt)
+        return await self._run(self._content)
 
     def _reader(self) -> ExactReader:
         return ExactReader(self._path, self._stamp, self.etag, doubt=self._doubt)
@@ -186,7 +189,7 @@ class FolderStore:
         doubt = partial(self._etags.doubt, bucket, file.key)
         match found:
             case stamp, etag:
-                return FolderObject(file._replace(stamp=stamp), etag, self._run, doubt)
+                return FolderObject(FoundFile(file.key, file.path, stamp), etag, self._run, doubt)
             case FileNotFoundError() | NotADirectoryError():
                 return None
             case Unstable():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.folder_file import ExactReader, hash_file
+from consumer.folder_file import ExactReader, hash_file, read_exactly
 from handlers.contract import ObjectChanged
 
 
@@ -17,3 +17,17 @@ def test_file_cut_short_before_it_is_read_whole_has_changed(tmp_path: Path) -> N
         path.write_bytes(b"id\n1\n")
         with pytest.raises(ObjectChanged):
             reader.readall()
+
+
+def test_small_file_of_the_same_stamp_and_other_content_has_changed_and_is_doubted(tmp_path: Path) -> None:
+    """Two writes within one tick of the file system's clock leave the stamp as it was."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id\n1\n")
+    stamp, etag = hash_file(bytes(path))
+    doubts: list[str] = []
+
+    assert read_exactly(bytes(path), stamp, etag, lambda: doubts.append("right")) == b"id\n1\n"
+    with pytest.raises(ObjectChanged):
+        read_exactly(bytes(path), stamp, "0" * 32, lambda: doubts.append("wrong"))
+
+    assert doubts == ["wrong"]
