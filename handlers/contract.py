@@ -25,7 +25,7 @@ import abc
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal, Protocol, TypeVar
+from typing import Any, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
@@ -222,7 +222,7 @@ class HandlerContext(Protocol):
         ...
 
     def run(self, lane: str, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
-        """Run blocking code on the named single-threaded lane (`cpu`, `stream`, `commit`)."""
+        """Run blocking code on the named single-threaded lane (`cpu`, `stream`, `commit`, `maintain`)."""
         ...
 
 
@@ -309,6 +309,34 @@ class Planner(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and files."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What maintenance did to one place of a sink, or would do."""
+
+    target: str
+    """As in a receipt."""
+    counts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    """What was left alone, and why."""
+    error: str | None = None
+    """Why it could not be finished; the next round tries again."""
+
+
+@runtime_checkable
+class Maintained(Protocol):
+    """A handler whose sink needs looking after. One process at a time does it; correctness must not rest on that."""
+
+    def maintain(self, only: Collection[str] = (), *, dry_run: bool = False) -> AsyncIterator[Upkeep]:
+        """
+        Do what is due, and yield what was done.
+
+        Args:
+            only: Targets; none means all, and that those which need nothing are not yielded.
+            dry_run: Change nothing, and yield how each target stands.
+        """
         ...
 
 

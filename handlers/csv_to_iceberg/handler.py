@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Final, Literal
@@ -21,6 +21,7 @@ from handlers.contract import (
     StoredObject,
     TransientError,
     Unit,
+    Upkeep,
     Verdict,
 )
 from handlers.csv_to_iceberg.budget import ByteBudget
@@ -28,6 +29,7 @@ from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Landed, P
 from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement
+from handlers.csv_to_iceberg.maintenance import Maintenance
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_absence, receipt_of_rows
 from handlers.csv_to_iceberg.registry import Record, Registry, record_of
@@ -61,6 +63,7 @@ class CsvToIceberg:
         self._registries: dict[str, Registry] = {}
         self._keepers: dict[str, RejectsKeeper] = {}
         self._budget = ByteBudget(settings.max_bytes_in_flight)
+        self._maintenance = Maintenance(self._lake, context)
 
     def unit_of(self, ref: ObjectRef, options: Options) -> str:
         """Every object is a unit."""
@@ -149,6 +152,10 @@ class CsvToIceberg:
                 refusals.append(error)
         if refusals:
             raise refusals[0]
+
+    def maintain(self, only: Collection[str] = (), *, dry_run: bool = False) -> AsyncIterator[Upkeep]:
+        """Compact tables, expire snapshots, delete files that nothing refers to."""
+        return self._maintenance.round(only, dry_run=dry_run)
 
     async def ping(self) -> None:
         """Raise when the catalog cannot be reached."""

@@ -88,6 +88,22 @@ class LakeSettings(BaseModel):
     large_file_warning: int = Field(default=100 * MIB, ge=0, description="Bytes above which an object is warned about.")
     snapshots_kept: int = Field(default=10, ge=1, description="Snapshots a table keeps for time travel.")
     expire_every: int = Field(default=20, ge=1, description="Commits of a table between two expiries of snapshots.")
+    # The three thresholds are judgement: what they cost was measured, that these are the best values was not.
+    compact_small_files: int = Field(
+        default=100, ge=2, description="Data files under 32 MiB a table may have before some are joined."
+    )
+    compact_deleted_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of a table's rows that may be deleted before files are rewritten."
+    )
+    compact_delete_files: float = Field(
+        default=2.0, gt=0, description="Delete files for each data file of a table before they are merged."
+    )
+    compact_bytes: int = Field(default=256 * MIB, ge=1, description="Bytes of data files that one run rewrites.")
+    unreferenced_grace: float = Field(
+        default=3600.0,
+        ge=1200,  # twice what staged rows wait for at most: `staged.STAGED_MILLISECONDS`
+        description="Seconds that a file no snapshot needs is kept for readers that planned with it.",
+    )
     routes: Mapping[str, Placement] = Field(
         default_factory=dict, description="Placement of every CSV route by its name; filled in by the application."
     )

@@ -343,6 +343,5 @@ class _SnapshotWriter:
             Summary(operation, **collector.build(), **properties),
             parent.summary.additional_properties if parent and parent.summary else None,
         )
-        if self.change.replaces:
-            result.operation = Operation.REPLACE  # which `update_snapshot_summaries` does not know
-        return result
+        # `update_snapshot_summaries` does not know this operation.
+        return Summary(Operation.REPLACE, **result.additional_properties) if self.change.replaces else result

@@ -37,7 +37,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
-        self._lanes = {lane: ThreadPoolExecutor(1, lane) for lane in ("cpu", "stream", "commit")}
+        self._lanes = {lane: ThreadPoolExecutor(1, lane) for lane in ("cpu", "stream", "commit", "maintain")}
 
     def clock(self) -> int:
         return NOW
