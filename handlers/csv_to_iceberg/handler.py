@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import ExitStack
 from functools import partial
 from typing import Final, Literal
 
@@ -175,15 +174,13 @@ class CsvToIceberg:
             file = SmallFile(source, await found.read())
             own, report = await target.stager(options).small(file, claim.staged)
             return await target.committer.submit(_own_entry(found, claim, own, report))
-        with ExitStack() as reading:
-            reading.enter_context(target.committer.expected())
-            async with self._budget.hold(found.size):
+        async with self._budget.hold(found.size):
+            with target.committer.expected():
                 file = SmallFile(source, await found.read())
-                reading.close()
-                entry = Entry[Staged](
-                    found.key, claim.token, "replace", _future(), file, options, etag=found.etag, staged=claim.staged
-                )
-                return await target.committer.submit(entry)
+            entry = Entry[Staged](
+                found.key, claim.token, "replace", _future(), file, options, etag=found.etag, staged=claim.staged
+            )
+            return await target.committer.submit(entry)
 
     async def _large(self, target: Target, found: StoredObject, options: Options, claim: Claim) -> Landed:
         own, report = await target.stager(options).large(found, claim.staged)
