@@ -135,6 +135,31 @@ class Shape:
         )
         return Shape(schema, last_id)
 
+    def retyped(self, pins: Mapping[str, ColumnType]) -> Shape:
+        """
+        Return the shape in which the columns of `pins` have these types, in their old places.
+
+        INTEGER widens to BIGINT. Any other change of type makes a new column under the old name: its field id is new,
+        so that no reader takes values of one type for the other.
+        """
+        last_id = self.last_id
+        fields = []
+        for field in self.schema.fields:
+            kind = ICEBERG_TYPES[pins[field.name.lower()]] if field.name.lower() in pins else field.field_type
+            if holds(field.field_type, kind):
+                fields.append(field)
+            elif holds(kind, field.field_type):
+                fields.append(field.model_copy(update={"field_type": kind}))
+            else:
+                last_id += 1
+                fields.append(NestedField(last_id, field.name, kind, required=False))
+        schema = Schema(
+            *fields,
+            schema_id=self.schema.schema_id + 1,
+            identifier_field_ids=self.schema.identifier_field_ids,
+        )
+        return Shape(schema, last_id)
+
     def arrow(self, columns: Iterable[str]) -> pa.Schema:
         """Return the Arrow schema of a data file with `columns` and ours, in table order, with field ids."""
         wanted = {*columns, *OURS}
