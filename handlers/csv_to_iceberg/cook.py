@@ -109,9 +109,10 @@ class _Batch:
             return None
         text = data[len(known.head) :]
         dialect = known.layout.dialect
-        if dialect.quote == '"' and dialect.delimiter.encode() + b"'" in text:
+        # A single byte is found thirty times as fast as two in a row.
+        if dialect.quote == '"' and b"'" in text and dialect.delimiter.encode() + b"'" in text:
             return None
-        if not dialect.escape and b'\\"' in text:
+        if not dialect.escape and b"\\" in text and b'\\"' in text:
             return None
         if b"\0" in text:
             # Neighbours could hold what stands in for it.
@@ -189,6 +190,8 @@ class _Batch:
             if ragged:
                 lines = LineFinder(read.body.text, read.body.layout, report.records)
                 keep_rejects(report, ragged, read.body.layout, lines, self._options.max_rejects)
-            if report.rescued:
-                report.warnings += warnings(group.typed.misfit_counts(span), span.rows)
+            misfits = group.typed.misfit_counts(span) if report.rescued else {}
+            if misfits:
+                report.columns = [column._replace(rescued=misfits.get(column.name, 0)) for column in columns]
+            report.warnings += warnings(misfits, report)
             self.parts[read.source.key] = Part(read.source, table.slice(*span), report, types)

@@ -7,6 +7,7 @@ column for one bad cell. A text that matches its guard is safe to cast, with the
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 from handlers.csv_to_iceberg.columns import ColumnType
@@ -25,6 +26,9 @@ SIGNED_PLUS: Final = r"^\s*\+[0-9]+\s*$"
 """Telephone numbers."""
 
 WHOLE_NUMBER: Final = r"^\s*[+-]?[0-9]+\s*$"
+
+NOT_ZERO: Final = "^[^eE]*[1-9]"
+"""A number that is not zero: one that a double makes zero is lost."""
 
 BEYOND_DOUBLE: Final = r"^[-0.]*[1-9](?:\.?[0-9]){16,}\.?[1-9]"
 """More than the 17 significant digits that a double can carry."""
@@ -61,16 +65,41 @@ SEED: Final = LOSSLESS | {
 }
 """The patterns of the CSV specification, section type inference."""
 
-EITHER_ORDER: Final = "^[0-9]{1,2}[/-][0-9]{1,2}[/-][0-9]{4}(?:$|[ T])"
+SEPARATORS: Final = {"ymd": "-/.", "dmy": "/.-", "mdy": "/-"}
+"""Between the parts of a date, the same twice. Nobody writes month.day.year with points."""
+SEED_SEPARATORS: Final = {"ymd": "-", "dmy": "/", "mdy": "/"}
+"""The formats of the CSV specification: `YYYY-MM-DD`, `DD/MM/YYYY`, `MM/DD/YYYY`."""
 
-# Steps towards YYYY-MM-DD, each a pattern and its replacement. Nobody writes month.day.year with dots.
-YEAR_FIRST: Final = ((r"^([0-9]{4})[/.]([0-9]{1,2})[/.]([0-9]{1,2})($|[ T])", r"\1-\2-\3\4"),)
-PADDING: Final = (
+EITHER_ORDER: Final = "^(?:[0-9]{1,2}/[0-9]{1,2}/|[0-9]{1,2}-[0-9]{1,2}-)[0-9]{4}(?:$|[ T])"
+
+Step = tuple[str, str]
+"""A pattern and its replacement."""
+
+
+def to_iso(order: Literal["ymd", "dmy", "mdy"], separators: str) -> tuple[Step, ...]:
+    """Return the steps that turn days of an order into YYYY-MM-DD, parts still of one or two digits."""
+    year, other = "([0-9]{4})", "([0-9]{1,2})"
+    parts = [year if part == "y" else other for part in order]
+    target = "-".join(rf"\{order.index(part) + 1}" for part in "ymd") + r"\4"
+    return tuple((f"^{re.escape(separator).join(parts)}($|[ T])", target) for separator in separators)
+
+
+PADDING: Final[tuple[Step, ...]] = (
     (r"^([0-9]{4})-([0-9])-", r"\1-0\2-"),
     (r"^([0-9]{4}-[0-9]{2})-([0-9])($|[ T])", r"\1-0\2\3"),
     (r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[ T])([0-9]):", r"\10\2:"),
 )
-ORDERED: Final[dict[DateOrder, tuple[str, str]]] = {
-    "dmy": (r"^([0-9]{1,2})[/.-]([0-9]{1,2})[/.-]([0-9]{4})($|[ T])", r"\3-\2-\1\4"),
-    "mdy": (r"^([0-9]{1,2})[/-]([0-9]{1,2})[/-]([0-9]{4})($|[ T])", r"\3-\1-\2\4"),
-}
+
+ISO_BASIC: Final[tuple[Step, ...]] = (
+    (r"^([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})", r"\1-\2-\3T\4:\5:\6"),
+    (r"^([0-9]{4}-[^,]*:[0-9]{2}),([0-9])", r"\1.\2"),
+)
+"""What else ISO 8601 allows: 20240115T103000Z, and a comma before the decimals of a second."""
+
+ZEROS_BEYOND_MICROSECONDS: Final[Step] = (r"(:[0-9]{2}\.[0-9]{6})0+", r"\1")
+DIGITS_BEYOND_MICROSECONDS: Final[Step] = (r"(:[0-9]{2}\.[0-9]{6})[0-9]+", r"\1")
+
+HALF_DAY: Final = "^(.*[ T](?:0?[1-9]|1[0-2]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,6})?)?) ?([AaPp])[Mm]$"
+"""A time by the twelve-hour clock; replaced by its first group, it is read as one of twenty-four hours."""
+AFTER_NOON: Final = "[Pp][Mm]$"
+TWELVE: Final = "[ T]12:"

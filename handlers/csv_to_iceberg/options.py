@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from handlers.csv_to_iceberg.columns import ColumnType
+from handlers.csv_to_iceberg.names import column_names
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -14,6 +17,22 @@ NULL_TOKENS = (
     "NULL", "Null", "null", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "None", "none", "\\N",
 )  # fmt: skip
 """What PostgreSQL, MySQL, R, pandas, Excel and Python write for a missing value."""
+
+
+TypeName = Literal["boolean", "integer", "bigint", "double", "date", "timestamp", "timestamptz", "varchar"]
+
+
+def _lower(name: Any) -> Any:
+    return name.lower() if isinstance(name, str) else name
+
+
+def _table_columns(hints: dict[str, TypeName]) -> dict[str, TypeName]:
+    """Refuse names that no column of a table has, so that a hint is not lost without a word."""
+    for name in hints:
+        (sanitised,) = column_names([name])
+        if sanitised != name:
+            raise ValueError(f"{name!r} is not the name of a table column: write {sanitised!r}")
+    return hints
 
 
 class Options(BaseModel):
@@ -32,6 +51,14 @@ class Options(BaseModel):
             "How column types are inferred. `lossless`: a type is taken only if it keeps what the text says (leading "
             "zeros, numbers beyond 64 bits and ambiguous dates stay VARCHAR, 0/1 is INTEGER). `seed`: most specific "
             "type that 90 % of the first 1,000 values parse as, 0/1 is BOOLEAN, 007 is 7. `varchar`: text only."
+        ),
+    )
+    columns: Annotated[dict[str, Annotated[TypeName, BeforeValidator(_lower)]], AfterValidator(_table_columns)] = Field(
+        default_factory=dict,
+        description=(
+            'Types by table column, for columns that are new: `{ zip = "varchar", amount = "double" }`. Types are '
+            "`boolean`, `integer`, `bigint`, `double`, `date`, `timestamp`, `timestamptz`, `varchar`. A column that a "
+            "table has already keeps its type until the table is rebuilt."
         ),
     )
     header: Literal["require", "generate"] = Field(
@@ -91,3 +118,12 @@ class Options(BaseModel):
             "A compressed file that unpacks to more than this many times its size fails, once 64 MiB are unpacked."
         ),
     )
+
+    def __hash__(self) -> int:
+        """Hash what tells routes apart: options are keys of what is remembered of files, and a dict has no hash."""
+        return hash((self.namespace, self.types, self.date_order, *self.columns.items()))
+
+    def hint(self, column: str) -> ColumnType | None:
+        """Return the type that `columns` gives a column."""
+        name = self.columns.get(column)
+        return None if name is None else ColumnType(name.upper())

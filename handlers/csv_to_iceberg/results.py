@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import pyarrow as pa
 
@@ -16,6 +16,10 @@ MAX_REJECTS = 20
 
 MAX_REJECT_BYTES = 1000
 """UTF-8 bytes of a rejected record's text that are kept."""
+
+
+_SHOWN: Final = 40
+"""Characters of a cell in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,37 @@ class Reject:
     reason: str
 
 
+def shown(text: str) -> str:
+    """Quote a cell for a message, cut to fit a line of a terminal."""
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
+
+
+class CounterExample(NamedTuple):
+    """A value that spoke against a type."""
+
+    record: int
+    """Its number among the records after the header, from 1."""
+    text: str
+
+    def __str__(self) -> str:
+        """Say where it stands and what it is."""
+        return f"record {self.record}, {shown(self.text)}"
+
+
 class ReportColumn(NamedTuple):
-    """A column of the file, as the table has it."""
+    """A column of the file, as the table has it, and why."""
 
     name: str
     type: ColumnType
     reason: str
+    values: int = 0
+    """From which the type was inferred; 0 when it was not."""
+    fits: int = 0
+    """Of them, those that the type holds; for VARCHAR, those that the nearest other type would have held."""
+    against: CounterExample | None = None
+    """The first of them that the type does not hold, or that made the column VARCHAR."""
+    rescued: int = 0
+    """Cells of the whole file that did not fit and are in `_rescued`."""
 
 
 @dataclass(slots=True)

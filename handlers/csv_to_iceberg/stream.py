@@ -139,7 +139,7 @@ class StreamedCsv:
         for batch in self._batches:
             if 2 * self._blocks.largest > self._options.max_record_bytes:
                 check_record_sizes(batch.columns, self._options)
-            typed = self._typing.cast(batch.columns, self._layout, self.pins, [], self._orders)
+            typed = self._typing.cast(batch.columns, self._layout, self.pins, [], self._notations)
             if typed.widened:
                 raise self._again(widened=typed.widened)
             rescued = typed.rescued()
@@ -160,7 +160,7 @@ class StreamedCsv:
         self._tokeniser.close()
 
     def _settle(self) -> None:
-        """Look at the first batches: infer types that are not pinned, and how dates are written."""
+        """Look at the first batches: infer types that are not pinned, and how values are written."""
         first: list[pa.RecordBatch] = []
         values = [0] * self._layout.width
         for batch in islice(self._batches, _SAMPLE_BATCHES):
@@ -176,7 +176,7 @@ class StreamedCsv:
         self.report.columns = [
             column._replace(reason=known[column.name].reason) if column.name in known else column for column in columns
         ]
-        self._orders = self._typing.date_orders(cells, self._layout, self.pins)
+        self._notations = self._typing.notations(cells, self._layout, self.pins)
         self._batches = chain(first, self._batches)
 
     def _without_sentinel(self) -> Iterator[pa.RecordBatch]:
@@ -220,10 +220,13 @@ class StreamedCsv:
         report.rejected = tokeniser.rejected
         report.records = report.rows + report.rejected
         keep_rejects(report, tokeniser.ragged, self._layout, self._line_of, self._options.max_rejects)
-        report.columns = [column._replace(type=self.pins[column.name]) for column in report.columns]
+        report.columns = [
+            column._replace(type=self.pins[column.name], rescued=self._misfits[column.name])
+            for column in report.columns
+        ]
         if not self._lessons.quoting:
             report.warnings.append(UNCLOSED_QUOTE)
-        report.warnings += warnings(self._misfits, report.rows)
+        report.warnings += warnings(self._misfits, report)
         self._memory.remember(self._head, self._layout, rows=report.rows, rejected=report.rejected)
 
     def _line_of(self, number: int) -> int | None:

@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handlers.csv_to_iceberg.casts import Cast, Caster
+from handlers.csv_to_iceberg.casts import DATED, Cast, Caster, Notation
 from handlers.csv_to_iceberg.columns import RESCUED, ColumnType, Pins
-from handlers.csv_to_iceberg.guards import DateOrder
-from handlers.csv_to_iceberg.inference import Inference
+from handlers.csv_to_iceberg.inference import ORDERS, SAMPLE, Inference, Inferred, Mark, proved_order
 from handlers.csv_to_iceberg.joining import Span
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import ReportColumn
+from handlers.csv_to_iceberg.results import Report, ReportColumn
 
 MUCH: Final = 0.1
 """Share of a column's cells above which rescuing them deserves a warning."""
 
-_DATED: Final = frozenset({ColumnType.DATE, ColumnType.TIMESTAMP, ColumnType.TIMESTAMPTZ})
+DOUBLE: Final = ColumnType.DOUBLE
 
 
 @dataclass(slots=True)
@@ -57,19 +57,26 @@ class Typed:
         return {name: pc.sum(mask.slice(*span)).as_py() or 0 for name, (_, mask) in self.misfits.items()}
 
 
-def warnings(misfits: Mapping[str, int], rows: int) -> list[str]:
-    """Name the columns of which much had to be rescued."""
-    return [
-        f"column {name}: {count:,} of {rows:,} cells did not fit and are in {RESCUED}"
+def warnings(misfits: Mapping[str, int], report: Report) -> list[str]:
+    """Name columns of which much had to be rescued, and say when most records were rejected."""
+    found = [
+        f"column {name}: {count:,} of {report.rows:,} cells did not fit and are in {RESCUED}"
         for name, count in misfits.items()
-        if count > MUCH * rows
+        if count > MUCH * report.rows
     ]
+    if report.rejected > report.rows:
+        found.append(
+            f"most records were rejected ({report.rejected:,} of {report.records:,}): is the delimiter of the file "
+            f"{report.delimiter!r}, and does its header have as many cells as its records?"
+        )
+    return found
 
 
 class Typing:
     """Casts the cells of files under the options of a route."""
 
     def __init__(self, options: Options) -> None:
+        self._options = options
         self._caster = Caster(options)
         self._inference = Inference(options, self._caster)
 
@@ -82,24 +89,27 @@ class Typing:
         Without rows there is nothing to store, so nothing is pinned, unless the caller needs a type for every column.
         """
         columns = []
+        commas = self._commas(cells, layout, pins)
         for name, texts in zip(layout.names, cells, strict=True):
             if name is None:
                 continue
+            hint = self._options.hint(name)
             if name in pins:
-                columns.append(ReportColumn(name, pins[name], "as in the table"))
+                columns.append(ReportColumn(name, pins[name], _as_in_the_table(hint, pins[name])))
                 continue
-            found = self._inference.infer(texts)
+            found = Inferred(hint, "as `columns` says") if hint else self._inference.infer(texts, comma=name in commas)
             if len(texts) or even_without_rows:
                 pins[name] = found.type
             columns.append(ReportColumn(name, *found))
         return columns
 
-    def date_orders(self, cells: Sequence[pa.Array], layout: Layout, pins: Pins) -> dict[str, tuple[DateOrder, ...]]:
-        """Tell from the first rows of a file in which order its dates are written, column by column."""
+    def notations(self, cells: Sequence[pa.Array], layout: Layout, pins: Pins) -> dict[str, Notation]:
+        """Tell from the first rows of a file how its values are written, column by column."""
+        commas = self._commas(cells, layout, pins)
         return {
-            name: self._inference.date_orders(texts)
+            name: Notation(self._inference.date_orders(texts) if pins[name] in DATED else (), name in commas)
             for name, texts in zip(layout.names, cells, strict=True)
-            if name is not None and pins[name] in _DATED
+            if name is not None
         }
 
     def cast(
@@ -108,14 +118,15 @@ class Typing:
         layout: Layout,
         pins: Pins,
         spans: Sequence[Span] = (),
-        orders: Mapping[str, tuple[DateOrder, ...]] | None = None,
+        notations: Mapping[str, Notation] | None = None,
     ) -> Typed:
         """
         Cast rows of files of one layout, each column to its pin; a column without a pin is left out.
 
-        The order of day and month is each file's own affair: give it, or it is told for each of `spans` by itself.
+        How values are written is each file's own affair: give it, or it is told for each of `spans` by itself.
         """
         typed = Typed(len(cells[0]))
+        commas = [] if notations is not None else self._commas_of_each(cells, layout, pins, spans)
         for position, (name, texts) in enumerate(zip(layout.names, cells, strict=True), 1):
             if name is None:
                 if texts.null_count < len(texts):
@@ -123,7 +134,12 @@ class Typing:
                 continue
             if name not in pins:
                 continue
-            cast = self._column(texts, pins[name], spans, None if orders is None else orders.get(name, ()))
+            if notations is not None:
+                cast = self._caster.cast(texts, pins[name], notations[name])
+            elif pins[name] in DATED:
+                cast = self._dates(texts, pins[name], spans)
+            else:
+                cast = self._by_span(texts, pins[name], spans, [Notation(comma=name in own) for own in commas])
             if cast.overflow:
                 typed.widened.add(name)
                 cast = self._caster.cast(texts, ColumnType.BIGINT)
@@ -132,28 +148,80 @@ class Typing:
                 typed.misfits[name] = (texts, cast.misfits)
         return typed
 
-    def _column(
-        self, texts: pa.Array, to: ColumnType, spans: Sequence[Span], orders: tuple[DateOrder, ...] | None
-    ) -> Cast:
-        if orders is None:
-            orders = self._caster.fixed_orders
-        cast = self._caster.cast(texts, to, orders or ())
-        if cast.misfits is None or to not in _DATED or orders is not None:
+    def _commas(self, cells: Sequence[pa.Array], layout: Layout, pins: Pins) -> set[str]:
+        """
+        Name the columns of a file in which numbers have decimal commas, if they have any decimal mark.
+
+        A column proves it for itself (12,5); one that leaves it open (1,234) follows those of its file that prove it,
+        or `columns` where it says that it is a DOUBLE.
+        """
+        if layout.dialect.delimiter == "," or self._options.types == "seed":
+            return set()
+        marks = {
+            name: self._inference.mark(texts, pinned=name in pins)
+            for name, texts in zip(layout.names, cells, strict=True)
+            if name is not None and (pins.get(name) or self._options.hint(name) or DOUBLE) is DOUBLE
+        }
+        if Mark.COMMA in marks.values():
+            return {name for name, mark in marks.items() if mark is not Mark.POINT}
+        return {name for name, mark in marks.items() if mark is Mark.EITHER and self._options.hint(name) is DOUBLE}
+
+    def _commas_of_each(
+        self, cells: Sequence[pa.Array], layout: Layout, pins: Pins, spans: Sequence[Span]
+    ) -> list[set[str]]:
+        doubles = [
+            texts
+            for name, texts in zip(layout.names, cells, strict=True)
+            if name is not None and pins.get(name) is DOUBLE
+        ]
+        if layout.dialect.delimiter == "," or not any(b"," in texts.buffers()[2].to_pybytes() for texts in doubles):
+            return [set()] * len(spans)
+        return [self._commas([texts.slice(*span) for texts in cells], layout, pins) for span in spans]
+
+    def _dates(self, texts: pa.Array, to: ColumnType, spans: Sequence[Span]) -> Cast:
+        fixed = self._caster.fixed_orders
+        cast = self._caster.cast(texts, to, Notation(fixed or ()))
+        if cast.misfits is None or fixed is not None:
             return cast
-        return _joined([self._in_own_order(texts, cast, to, span) for span in spans])
+        counts = [np.cumsum(self._inference.reads(texts, order), dtype=np.int64) for order in ORDERS]
+        orders = []
+        for span in spans:
+            if span.rows > SAMPLE:
+                orders.append(self._inference.date_orders(texts.slice(*span)))
+            else:
+                orders.append(proved_order(*(_between(count, span) for count in counts)))
+        return self._by_span(texts, to, spans, [Notation(order) for order in orders])
 
-    def _in_own_order(self, texts: pa.Array, cast: Cast, to: ColumnType, span: Span) -> Cast:
-        misfits = pa.nulls(0) if cast.misfits is None else cast.misfits.slice(*span)
-        if pc.any(misfits).as_py():
-            own = texts.slice(*span)
-            if orders := self._inference.date_orders(own):
-                return self._caster.cast(own, to, orders)
-        return Cast(cast.values.slice(*span), misfits)
+    def _by_span(self, texts: pa.Array, to: ColumnType, spans: Sequence[Span], notations: Sequence[Notation]) -> Cast:
+        """Cast the rows of several files, each in its own notation."""
+        rest = list(dict.fromkeys(notations))
+        first = rest.pop(0) if rest else Notation()
+        cast = self._caster.cast(texts, to, first)
+        for notation in rest:
+            rows = pa.array(np.repeat([other == notation for other in notations], [span.rows for span in spans]))
+            cast = _merged(rows, self._caster.cast(texts, to, notation), cast)
+        return cast
 
 
-def _joined(casts: Sequence[Cast]) -> Cast:
-    misfits = pa.concat_arrays(
-        [pa.array(np.zeros(len(cast.values), dtype=bool)) if cast.misfits is None else cast.misfits for cast in casts]
+def _as_in_the_table(hint: ColumnType | None, pin: ColumnType) -> str:
+    if hint in {None, pin}:
+        return "as in the table"
+    return f"as in the table; `columns` says {hint.value}"
+
+
+def _merged(rows: pa.Array, cast: Cast, other: Cast) -> Cast:
+    """Take the marked rows from `cast`, all others from `other`."""
+    nothing = pa.array(np.zeros(len(rows), dtype=bool))
+    misfits = pc.if_else(
+        rows,
+        nothing if cast.misfits is None else cast.misfits,
+        nothing if other.misfits is None else other.misfits,
     )
-    values = pa.concat_arrays([cast.values for cast in casts])
-    return Cast(values, misfits if pc.any(misfits).as_py() else None)
+    return Cast(pc.if_else(rows, cast.values, other.values), misfits if pc.any(misfits).as_py() else None)
+
+
+def _between(counts: npt.NDArray[np.int64], span: Span) -> int:
+    """Return the part of a running count that falls to a file."""
+    if not span.rows:
+        return 0
+    return int(counts[span.start + span.rows - 1] - (counts[span.start - 1] if span.start else 0))

@@ -30,7 +30,7 @@ def test_mixed_line_ends(read: Read) -> None:
 def test_decimal_commas_do_not_make_the_comma_the_delimiter(read: Read) -> None:
     reading = read(b"price;weight\n1,5;2,5\n3,25;4,75\n")
 
-    assert reading.rows == [("1,5", "2,5"), ("3,25", "4,75")]
+    assert reading.rows == [(1.5, 2.5), (3.25, 4.75)]
 
 
 def test_commas_in_sentences_of_a_semicolon_file(read: Read) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from handlers.csv_to_iceberg.casts import Caster
+from handlers.csv_to_iceberg.casts import Caster, Notation
 from handlers.csv_to_iceberg.columns import ColumnType
 from handlers.csv_to_iceberg.cook import cook
 from handlers.csv_to_iceberg.encoding import Encoding, transcoded
@@ -153,7 +153,7 @@ def test_a_cell_is_cast_the_same_whatever_its_neighbours_are(
     caster = Caster(Options.model_validate({"types": types}))
 
     def misfits(values: list[str | None]) -> tuple[list[object], list[bool]]:
-        cast = caster.cast(pa.array(values, pa.string()), to, ("dmy",))
+        cast = caster.cast(pa.array(values, pa.string()), to, Notation(("dmy",)))
         return cast.values.to_pylist(), [False] * len(values) if cast.misfits is None else cast.misfits.to_pylist()
 
     singles = [misfits([text]) for text in texts]
