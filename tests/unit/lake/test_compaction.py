@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, MutableMapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ async def test_large_results_are_cut_into_files_of_the_target_size(
 ) -> None:
     monkeypatch.setattr(rewrite_module, "TARGET_BYTES", 2000)
     monkeypatch.setattr(rewrite_module, "GROUP_ROWS", 100)
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311  # a repeatable test
     for window in range(3):
         await bench.put({f"t/{window}{key}.csv": {"n": [chance.randrange(1 << 30)] * 60} for key in range(10)})
     before = bench.shown()
@@ -117,7 +118,7 @@ async def test_large_results_are_cut_into_files_of_the_target_size(
         (task.file.lower_bounds[field], task.file.upper_bounds[field]) for task in bench.loaded().scan().plan_files()
     )
     assert len(bounds) > 2
-    assert all(upper <= lower for (_, upper), (lower, _) in zip(bounds, bounds[1:], strict=False))
+    assert all(upper <= lower for (_, upper), (lower, _) in pairwise(bounds))
 
 
 async def test_many_delete_files_of_a_data_file_become_one(bench: KeptBench) -> None:
@@ -536,7 +537,7 @@ async def test_a_run_takes_a_bounded_part_of_the_table(new_bench: NewBench) -> N
 
 
 async def test_a_file_joins_only_smaller_ones_that_are_as_large_together(bench: KeptBench) -> None:
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311  # a repeatable test
     await bench.put({"t/large.csv": {"n": [chance.randrange(1 << 30) for _ in range(100_000)]}})
     for key in range(5):
         await bench.put({f"t/{key}.csv": {"n": [key]}})
@@ -559,7 +560,7 @@ async def test_the_files_with_most_deleted_rows_are_rewritten(bench: KeptBench) 
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_rows_are_exact_after_every_step_of_a_random_life(new_bench: NewBench, seed: int) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311  # a repeatable test
     first, second = new_bench(), new_bench()
     committers = {id(first): first.committer(), id(second): second.committer()}
     model: dict[str, tuple[str, list[int]]] = {}
