@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "why": Place("consumer.cli_status", "why", "Tell the story of one object, and what to do about it."),
     "query": Place("consumer.cli_query", "query", "Read the tables with SQL."),
     "try": Place("consumer.cli_query", "try_file", "Show what would become of one file; nothing is ingested."),
+    "plan": Place("consumer.cli_plan", "plan", "Show what would become of the objects below PREFIX; writes nothing."),
     "sweep": Place("consumer.cli_work", "sweep", "Compare buckets and ledger now, and work off the difference."),
     "replay": Place("consumer.cli_work", "replay", "Do chosen units again; says what it would do unless --yes."),
     "check": Place("consumer.cli_check", "check", "Test settings and dependencies, one line each."),

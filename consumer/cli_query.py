@@ -7,21 +7,23 @@ import json
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import pyarrow as pa
-from rich.table import Table
 from rich.text import Text
 
 from consumer import exits
 from consumer.cli import Command, Invocation
+from consumer.detail_text import counted, print_detail
 from consumer.kinds import inspect
 from consumer.kinds import query as run_query
 from consumer.table_text import print_table
 from consumer.terminal import console, progress, shown
-from consumer.why_text import counted, print_detail
 from handlers.contract import PermanentError
+
+COLUMNS: Final = 100
+"""Columns of a file that are listed; `--json` has all."""
 
 
 @click.command(
@@ -116,15 +118,11 @@ def try_file(invocation: Invocation, file: Path, options: tuple[tuple[str, str],
 def print_inspection(file: Path, found: dict[str, Any], preview: pa.Table) -> None:
     """Print what was found in a file."""
     out = console()
-    out.print(shown(file.name), style="bold")
+    out.print(Text(shown(file.name), "bold"))
     counts = {name: found[name] for name in ("records", "rows", "rejected", "rescued")}
     out.print(f"  {counted(counts)}")
-    print_detail(out, {**found, "columns": None, **dict.fromkeys(counts)}, indent=2)
-    out.print()
-    table = Table("column", "type", "because", box=None, pad_edge=False, header_style="dim")
-    for name, kind, reason in found["columns"]:
-        table.add_row(Text(shown(name)), Text(kind, "cyan"), Text(shown(reason)))
-    out.print(table)
+    detail = {name: value for name, value in found.items() if name not in counts}
+    print_detail(out, detail, indent=2, columns=COLUMNS)
     if preview.num_rows:
         out.print()
         print_table(out, preview, noun="first row")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
 from consumer.demo_files import Sample
+from consumer.detail_text import indented, reading
 from consumer.held import Settled
 from consumer.live import line
 from consumer.settings import Settings
@@ -18,9 +19,7 @@ from consumer.table_text import print_table
 from consumer.terminal import command, shown
 from consumer.times import duration
 from consumer.why import Why
-from consumer.why_text import indented, print_why
-
-DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+from consumer.why_text import print_why
 
 
 class DemoView:
@@ -60,13 +59,8 @@ class DemoView:
             self._detected(settled.receipt.detail)
 
     def _detected(self, detail: Mapping[str, Any]) -> None:
-        facts = [detail["encoding"], DELIMITERS.get(detail["delimiter"], detail["delimiter"])]
-        if detail["compression"]:
-            facts.insert(0, detail["compression"])
-        if detail["header_line"] > 1:
-            facts.append(f"header on line {detail['header_line']}")
-        columns = ", ".join(f"{name} {kind}" for name, kind, _ in detail["columns"])
-        indented(self._out, Text.assemble((", ".join(facts), "dim"), (f": {columns}", "dim")), 4)
+        columns = ", ".join(f"{name} {kind}" for name, kind, *_ in detail["columns"])
+        indented(self._out, Text(f"{reading(detail)}: {columns}", "dim"), 4)
         for reject in detail["rejects"][:2]:
             place = f"record {reject['record']}" + (f", line {reject['line']}" if reject["line"] else "")
             indented(self._out, Text(f"rejected: {place}: {reject['reason']}", "yellow"), 4)

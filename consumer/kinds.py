@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,13 @@ from consumer.router import Route
 from consumer.routes import HandlerKind, build_router
 from consumer.settings import RouteSettings, Settings
 from handlers import csv_to_iceberg
-from handlers.contract import Handler, HandlerContext
+from handlers.contract import Handler, HandlerContext, Planner
 from handlers.csv_to_iceberg.inspection import inspect as inspect_csv
 from handlers.csv_to_iceberg.lake import Lake
+from handlers.csv_to_iceberg.planning import CsvPlanner
 from handlers.csv_to_iceberg.query import QueryError
 from handlers.csv_to_iceberg.query import query as run_query
+from handlers.csv_to_iceberg.receipts import counts, details
 
 
 def builtin_kinds() -> dict[str, HandlerKind]:
@@ -34,6 +35,7 @@ def builtin_kinds() -> dict[str, HandlerKind]:
             options=csv_to_iceberg.Options,
             match=csv_to_iceberg.MATCH,
             create=_create_csv_to_iceberg,
+            plan=_plan_csv_to_iceberg,
             faults=_csv_faults,
         )
     }
@@ -44,6 +46,10 @@ def builtin_kinds() -> dict[str, HandlerKind]:
 
 def _create_csv_to_iceberg(settings: Settings, routes: Sequence[Route], context: HandlerContext) -> Handler:
     return csv_to_iceberg.create(_lake_settings(settings, routes), context)
+
+
+def _plan_csv_to_iceberg(settings: Settings, routes: Sequence[Route], context: HandlerContext) -> Planner:
+    return CsvPlanner(_lake_settings(settings, routes), context)
 
 
 def _lake_settings(settings: Settings, routes: Sequence[Route]) -> csv_to_iceberg.LakeSettings:
@@ -87,7 +93,7 @@ def inspect(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], pa.
         options: As a route would have them.
 
     Returns:
-        What was found, with the keys of `results.Report`, and the first rows.
+        What was found, with the keys of a receipt's counts and details, and the first rows.
 
     Raises:
         ConfigurationError: With one line per fault of the options.
@@ -97,10 +103,7 @@ def inspect(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], pa.
     route = RouteSettings(name="try", bucket="try", handler=csv_to_iceberg.NAME, options=dict(options))
     (checked,) = build_router(Settings.model_construct(routes=(route,)), builtin_kinds()).routes
     found = inspect_csv(lambda: path.open("rb"), path.name, checked.options)
-    columns = [[column.name, column.type.value, column.reason] for column in found.report.columns]
-    told = asdict(replace(found.report, kept=None))
-    del told["kept"]
-    return {**told, "columns": columns}, found.preview
+    return {**counts(found.report), **details(found.report)}, found.preview
 
 
 def _csv_faults(routes: Sequence[Route]) -> list[str]:

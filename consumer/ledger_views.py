@@ -98,12 +98,14 @@ class Units:
         query = _ROWS.where(units.c.bucket == bucket, units.c.unit == unit).order_by(units.c.handler)
         return await self._ledger.read(lambda connection: self._rows(connection, query))
 
-    async def between(self, handler: str, bucket: str, after: str, upto: str | None) -> AsyncIterator[Seen]:
+    async def between(
+        self, handler: str, bucket: str, after: str, upto: str | None, prefix: str = ""
+    ) -> AsyncIterator[Seen]:
         """Yield the rows with `after` < unit <= `upto` (None: to the end) in byte order, in short transactions."""
         query = sa.select(*_SEEN).where(units.c.handler == handler, units.c.bucket == bucket, units.c.unit > after)
         if upto is not None:
             query = query.where(units.c.unit <= upto)
-        async for row in self._pages(query, ""):
+        async for row in self._pages(query, prefix):
             yield Seen._make(row)
 
     async def known(self, handler: str, bucket: str, names: Sequence[str]) -> dict[str, Seen]:

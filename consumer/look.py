@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from consumer.router import Route, Router
 from consumer.store import UNSTABLE, NoSuchBucket, Store
 from consumer.workitem import UnitKey
-from handlers.contract import Handler, ObjectRef, StoredObject, TransientError, Unit, fingerprint
+from handlers.contract import Handler, ObjectRef, Planner, StoredObject, TransientError, Unit, fingerprint
 
 UNSTABLE_PAUSE = 1.0
 """Seconds until a unit with an object that is being written is looked at again."""
@@ -39,9 +39,9 @@ class Look:
 
 
 class Looker:
-    """Knows routes, handlers and the store."""
+    """Knows routes, handlers (or their planners) and the store."""
 
-    def __init__(self, store: Store, router: Router, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, store: Store, router: Router, handlers: Mapping[str, Handler | Planner]) -> None:
         self._store = store
         self._router = router
         self._handlers = handlers

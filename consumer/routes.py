@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from consumer.router import BadRoute, Route, Router
 from consumer.settings import ConfigurationError, RouteSettings, Settings
-from handlers.contract import Handler, HandlerContext
+from handlers.contract import Handler, HandlerContext, Planner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class HandlerKind:
     match: tuple[str, ...]
     """Globs of a route that names none."""
     create: Callable[[Settings, Sequence[Route], HandlerContext], Handler]
+    plan: Callable[[Settings, Sequence[Route], HandlerContext], Planner] | None = None
+    """Makes the planner, for handlers that have one."""
     faults: Callable[[Sequence[Route]], list[str]] = lambda _routes: []
     """One line per contradiction between this handler's routes."""
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.text import Text
 
-from consumer.live import numbered
+from consumer.detail_text import counted, indented, print_detail
 from consumer.status_text import clock, moment
 from consumer.terminal import shown
 from consumer.times import duration, local
@@ -18,9 +15,6 @@ COLOURS = {"done": "green", "failed": "red", "unknown": "yellow", "retrying": "y
 
 COLUMNS = 20
 """Columns of a file that are named; all are counted."""
-
-LISTED = 5
-"""Rejected records that are shown; `--json` has all that are kept."""
 
 
 def print_why(out: Console, why: Why, now: str) -> None:
@@ -64,51 +58,8 @@ def _print_holding(out: Console, why: Why, now: str) -> None:
     state = " (current)" if held.current else " (the last good version)"
     out.print(Text.assemble(("sink      ", "dim"), (held.target, "cyan"), f", {version}{state}{since}"))
     out.print(f"          {counted(held.counts)}")
-    print_detail(out, held.detail)
+    print_detail(out, held.detail, indent=10, columns=COLUMNS)
     out.print()
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """Return a receipt's counts in words."""
-    named = {"rows": "row", "records": "record"}
-    return ", ".join(
-        numbered(number, named[name]) if name in named else f"{number:,} {name}" for name, number in counts.items()
-    )
-
-
-def print_detail(out: Console, detail: Mapping[str, Any], *, indent: int = 10) -> None:
-    """Print what a handler tells about an object: plain facts, columns, warnings and rejected records."""
-    pad = " " * indent
-    facts = [
-        f"{name.replace('_', ' ')} {_fact(value)}"
-        for name, value in detail.items()
-        if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
-    ]
-    if facts:
-        indented(out, Text(", ".join(facts)), indent)
-    columns = detail.get("columns") or []
-    if columns:
-        named = [shown(f"{name} {kind}") for name, kind, *_ in columns[:COLUMNS]]
-        more = f" and {len(columns) - COLUMNS:,} more" if len(columns) > COLUMNS else ""
-        indented(out, Text(", ".join(named) + more), indent)
-    for warning in detail.get("warnings") or []:
-        indented(out, Text(f"warning: {warning}", "yellow"), indent)
-    rejects = detail.get("rejects") or []
-    for reject in rejects[:LISTED]:
-        line = "" if reject["line"] is None else f", line {reject['line']}"
-        out.print(f"{pad}rejected record {reject['record']}{line}: {reject['reason']}", style="yellow")
-        out.print(f"{pad}  {shown(reject['text'])}", no_wrap=True, overflow="ellipsis", style="dim")
-
-
-def indented(out: Console, text: Text, indent: int) -> None:
-    """Print a text, wrapped within the console, every line indented."""
-    for line in text.wrap(out, max(out.width - indent, 20)):
-        line.rstrip()
-        out.print(Text(" " * indent) + line)
-
-
-def _fact(value: str | int) -> str:
-    return {"\t": "tab"}.get(value, shown(value)) if isinstance(value, str) else f"{value}"
 
 
 def _line(entry: Moment, now: str) -> Text:

@@ -290,6 +290,8 @@ class Forecast:
     """JSON-able: what would change at the sink for the sake of this unit, beside its own content."""
     commits: int = 0
     """Commits it needs beyond those of the units before it: the least there can be, as waiting may part a group."""
+    target: str | None = None
+    """Where it would go, as a receipt names it; None when that cannot be told."""
 
 
 class Planner(Protocol):

@@ -12,17 +12,14 @@ from handlers.csv_to_iceberg.results import Report
 VERSION: Final = "1"
 """Of this handler; raised when files would become other rows than before."""
 
+MOST_COLUMNS: Final = 100
+"""Columns that a receipt tells of: one of 10,000 would weigh more than many a file."""
+
 
 def receipt_of_rows(fingerprint: str, table: str, landed: Landed) -> Receipt:
     """Return the receipt of an object that was ingested."""
     report = landed.report or Report()
-    counts = {
-        "records": report.records,
-        "rows": report.rows,
-        "rejected": report.rejected,
-        "rescued": report.rescued,
-    }
-    return Receipt(fingerprint, VERSION, table, counts, {**_snapshot(landed), **_details(report)})
+    return Receipt(fingerprint, VERSION, table, counts(report), {**_snapshot(landed), **details(report, MOST_COLUMNS)})
 
 
 def receipt_of_absence(table: str, landed: Landed) -> Receipt:
@@ -44,7 +41,18 @@ def _snapshot(landed: Landed) -> dict[str, Any]:
     return {} if landed.snapshot is None else {"snapshot": str(landed.snapshot)}
 
 
-def _details(report: Report) -> dict[str, Any]:
+def counts(report: Report) -> dict[str, int]:
+    """Return what every record of an object became: records = rows + rejected."""
+    return {
+        "records": report.records,
+        "rows": report.rows,
+        "rejected": report.rejected,
+        "rescued": report.rescued,
+    }
+
+
+def details(report: Report, most: int | None = None) -> dict[str, Any]:
+    """Return what was found in an object, JSON-able, with at most so many columns; `column_count` counts all."""
     return {
         "encoding": report.encoding,
         "compression": report.compression,
@@ -52,7 +60,8 @@ def _details(report: Report) -> dict[str, Any]:
         "quote": report.quote,
         "escape": report.escape,
         "header_line": report.header_line,
-        "columns": [[column.name, column.type.value, column.reason] for column in report.columns],
+        "column_count": len(report.columns),
+        "columns": [[column.name, column.type.value, column.reason] for column in report.columns[:most]],
         "warnings": report.warnings,
         "rejects": [
             {"record": reject.record, "line": reject.line, "text": reject.text, "reason": reject.reason}

@@ -114,7 +114,7 @@ def test_wrong_use_is_64(arguments: list[str], capsys: Output) -> None:
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", ["run", "status", "check", "sweep", "why a/b", "query 'x'", "ledger rebuild"])
+@pytest.mark.parametrize("words", ["run", "status", "check", "sweep", "plan", "why a/b", "query 'x'", "ledger rebuild"])
 def test_faulty_settings_are_78_with_a_line_each_and_nothing_is_made(
     words: str, tmp_path: Path, capsys: Output
 ) -> None:
@@ -169,7 +169,7 @@ def test_fault_of_a_route_hides_none_of_its_options(tmp_path: Path, capsys: Outp
     ]
 
 
-@pytest.mark.parametrize("words", ["status", "sweep", "replay", "why a/b", "query 'x'", "ledger rebuild"])
+@pytest.mark.parametrize("words", ["status", "sweep", "plan", "replay", "why a/b", "query 'x'", "ledger rebuild"])
 def test_mistyped_home_is_78_and_not_made(words: str, tmp_path: Path, capsys: Output) -> None:
     home = tmp_path / "hoem"
 

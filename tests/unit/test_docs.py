@@ -12,7 +12,7 @@ from types import ModuleType
 import click
 import pytest
 
-from consumer import exits, status, sweep, why
+from consumer import exits, plan_report, status, sweep, why
 from consumer.cli import cli
 from consumer.settings import Settings, load_settings
 from handlers.contract import PermanentError
@@ -172,6 +172,9 @@ def test_every_exit_code_is_explained() -> None:
         status.Unsettled,
         status.Failed,
         sweep.Report,
+        plan_report.Planned,
+        plan_report.Target,
+        plan_report.Totals,
         why.Why,
         why.Stored,
         why.Holding,
