@@ -39,7 +39,7 @@ _SURE_DIGITS = 18
 _LOOKS = (
     ((ColumnType.BOOLEAN,), "(?i)^(?:true|false|t|f|yes|no|y|n|1|0)$"),
     ((ColumnType.INTEGER, ColumnType.BIGINT, ColumnType.DOUBLE), "^-?[.]?[0-9][-+.eE0-9]*$"),
-    ((ColumnType.DATE, ColumnType.TIMESTAMP), "^[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:$|[ T])"),
+    ((ColumnType.DATE, ColumnType.TIMESTAMP), "^(?:[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:$|[ T])|[0-9]{8}T[0-9])"),
 )
 _AMBIGUOUS = (
     (guards.EITHER_ORDER, "day and month cannot be told apart: set date_order"),
