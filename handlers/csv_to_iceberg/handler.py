@@ -27,9 +27,11 @@ from handlers.csv_to_iceberg.budget import ByteBudget
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Landed, Plan, Unpacked
 from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement
+from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement, owner_bucket
 from handlers.csv_to_iceberg.maintenance import Maintenance
 from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.rebuild import Rebuild
+from handlers.csv_to_iceberg.rebuild_site import FindIn, NoSuchTable, Progress, Site
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_absence, receipt_of_rows
 from handlers.csv_to_iceberg.registry import Record, Registry, record_of
 from handlers.csv_to_iceberg.rejects_keeper import RejectsKeeper
@@ -155,6 +157,20 @@ class CsvToIceberg:
     def maintain(self, only: Collection[str] = (), *, dry_run: bool = False) -> AsyncIterator[Upkeep]:
         """Compact tables, expire snapshots, delete files that nothing refers to."""
         return self._maintenance.round(only, dry_run=dry_run)
+
+    async def rebuilding(self, name: str, find: FindIn, progress: Progress) -> Rebuild:
+        """
+        Begin the rebuild of a table, `namespace.table`; `find` gets the bucket and the key of a source.
+
+        Raises:
+            PermanentError: There is no such table of ours.
+        """
+        found = await self._context.run("commit", self._lake.load, name)
+        bucket = None if found is None else owner_bucket(found)
+        if bucket is None:
+            raise NoSuchTable(f"there is no table {name} that a route made")
+        table = self._table(name, bucket)
+        return Rebuild(Site(self._lake, table, partial(find, bucket), self._context, progress))
 
     async def ping(self) -> None:
         """Raise when the catalog cannot be reached."""

@@ -40,7 +40,7 @@ def there(service: Service) -> list[tuple[Any, ...]]:
     """The same, as any reader sees it at this moment."""
     if service.handler._lake.load(REJECTS) is None:
         return []
-    return service.sql(f"select file_key, etag, record from {REJECTS}")  # noqa: S608  # a constant
+    return service.sql(f"select file_key, etag, record from {REJECTS}")  # a constant
 
 
 def snapshots(service: Service) -> int:
@@ -81,7 +81,7 @@ async def test_rejected_records_are_kept_whole(service: Service, alone: bool, fi
     receipt = await service.put("t/a.csv", RAGGED + filler, alone=alone)
 
     assert receipt.counts["rejected"] == 2
-    (first, second) = service.sql(f"select * exclude rejected_at from {REJECTS} order by record")  # noqa: S608
+    (first, second) = service.sql(f"select * exclude rejected_at from {REJECTS} order by record")
     assert first == ("t/a.csv", "e1", "t", 2, 3, "only one", "1 cell, the file has 2 columns", "b")
     assert second == ("t/a.csv", "e1", "t", 4, 5, "3,z,too many", "3 cells, the file has 2 columns", "b")
 
@@ -107,7 +107,7 @@ async def test_nothing_is_kept_without_a_place_for_it(service: Service) -> None:
 async def test_the_text_of_a_record_is_cut_at_a_kilobyte(service: Service) -> None:
     await service.put("t/a.csv", b"id,name\n1,x\n" + "ö".encode() * 900 + b"\n")
 
-    assert service.sql(f"select text from {REJECTS}") == [("ö" * 500,)]  # noqa: S608
+    assert service.sql(f"select text from {REJECTS}") == [("ö" * 500,)]
 
 
 async def test_windows_without_rejects_commit_nothing(service: Service) -> None:
@@ -208,9 +208,7 @@ def there_is(service: Service, etag: str) -> bool:
     return any(found == etag for _, found, _ in there(service))
 
 
-async def test_a_death_before_the_rejects_are_committed_changes_nothing(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_death_before_the_rejects_are_committed_changes_nothing(service: Service) -> None:
     await service.put("t/a.csv", RAGGED)
     service.context.dead.add("second")
     with pytest.raises(ClaimLost):
@@ -223,7 +221,7 @@ async def test_a_death_after_the_rows_are_committed_leaves_both_versions_told_ap
     with opened(tmp_path) as dying:
         await dying.put("t/a.csv", RAGGED)
         keeper = dying.handler._keepers["lakehouse"]
-        keeper.clear = lambda superseded: None  # type: ignore[method-assign]  # dies before it
+        keeper.clear = lambda _superseded: None  # type: ignore[method-assign]  # dies before it
         await dying.put("t/a.csv", b"id,name\n9,x\nbad\n", "e2")
     with opened(tmp_path) as heir:
         assert {etag for _, etag, _ in there(heir)} == {"e1", "e2"}
@@ -304,7 +302,7 @@ async def test_a_table_of_somebody_else_under_that_name_is_left_alone(service: S
 
     assert receipt.counts["rows"] == 2
     assert any("rejected records are not kept" in warning for warning in receipt.detail["warnings"])
-    assert service.sql(f"select count(*) from {REJECTS}") == [(0,)]  # noqa: S608
+    assert service.sql(f"select count(*) from {REJECTS}") == [(0,)]
 
 
 async def test_commits_are_spaced_but_the_first_is_not_held_up(tmp_path: Path) -> None:
