@@ -43,6 +43,7 @@ from consumer.schedule import Schedule
 from consumer.settings import Settings
 from consumer.sweep import LEASE, Sweeper
 from consumer.terminal import command
+from consumer.upkeep import maintained
 from consumer.waker import Waker
 from consumer.worker import Worker
 from consumer.workitem import INGRESS, Message, bulk_queue, work_queue
@@ -212,7 +213,7 @@ class App:
         self._start(self.recorder.run(), RECORDER)
 
     async def start_service(self) -> None:
-        """Start what brings hints by itself: folder events, scheduled sweeps, pruning. The first sweep starts too."""
+        """Start what runs by itself: folder events, scheduled sweeps, maintenance. The first sweep starts too."""
         watcher = FolderEvents(
             self.settings.buckets,
             emit=self._notify,
@@ -228,6 +229,7 @@ class App:
         self._start(self._sweep_on_demand(), "sweeps on demand")
         self._start(self.schedule.every(LEASE, seconds, self.sweeper.sweep_now), "sweeps")
         self._start(self.schedule.every("prune", PRUNE_SECONDS, self._prune), "pruning")
+        self._start(maintained(self.schedule, self.settings.maintenance_seconds, self.handlers), "maintenance")
 
     async def stop_watching(self) -> None:
         """Take no more folder events; sweeps go on."""

@@ -60,6 +60,12 @@ def _lake_settings(settings: Settings, routes: Sequence[Route]) -> csv_to_iceber
         small_file_bytes=settings.small_file_bytes,
         routes={
             route.name: csv_to_iceberg.Placement(prefix=route.prefix, namespace=route.options.namespace)
+        snapshots_kept=settings.snapshots_kept,
+        compact_small_files=settings.compact_small_files,
+        compact_deleted_share=settings.compact_deleted_share,
+        compact_delete_files=settings.compact_delete_files,
+        compact_bytes=settings.compact_bytes,
+        unreferenced_grace=settings.unreferenced_seconds,
             for route in routes
         },
     )

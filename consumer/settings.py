@@ -112,6 +112,30 @@ class Settings(BaseSettings):
         ge=0,
         description="CSV files up to this size are ingested together, larger ones are streamed one by one.",
     )
+    maintenance_seconds: float = Field(60.0, gt=0, description="How often tables are looked after.")
+    snapshots_kept: int = Field(
+        10, ge=1, description="Snapshots of a table that are kept when others expire, which is after every 20 commits."
+    )
+    compact_small_files: int = Field(
+        100, ge=2, description="Data files under 32 MiB that a table may have before the smallest are joined."
+    )
+    compact_deleted_share: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of a table's rows that may be deleted before files are rewritten without them.",
+    )
+    compact_delete_files: float = Field(
+        2.0, gt=0, description="Delete files for each data file of a table before those of one data file are merged."
+    )
+    compact_bytes: int = Field(
+        256 << 20, ge=1, description="Bytes of data files that one run of compaction rewrites, at most."
+    )
+    unreferenced_seconds: float = Field(
+        3600.0,
+        ge=1200,
+        description="How long files that no snapshot needs any more are kept for readers that planned with them.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
     )
