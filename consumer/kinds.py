@@ -58,14 +58,14 @@ def _lake_settings(settings: Settings, routes: Sequence[Route]) -> csv_to_iceber
         max_commit_latency=settings.max_commit_latency,
         max_files_per_commit=settings.max_files_per_commit,
         small_file_bytes=settings.small_file_bytes,
-        routes={
-            route.name: csv_to_iceberg.Placement(prefix=route.prefix, namespace=route.options.namespace)
         snapshots_kept=settings.snapshots_kept,
         compact_small_files=settings.compact_small_files,
         compact_deleted_share=settings.compact_deleted_share,
         compact_delete_files=settings.compact_delete_files,
         compact_bytes=settings.compact_bytes,
         unreferenced_grace=settings.unreferenced_seconds,
+        routes={
+            route.name: csv_to_iceberg.Placement(prefix=route.prefix, namespace=route.options.namespace)
             for route in routes
         },
     )
