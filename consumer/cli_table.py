@@ -13,6 +13,7 @@ from rich.console import Console
 from consumer import exits
 from consumer.app import open_app
 from consumer.cli import Command, Group, Invocation
+from consumer.cli_rebuild import rebuild
 from consumer.live import numbered
 from consumer.settings import Settings
 from consumer.signals import Signals
@@ -24,6 +25,9 @@ from handlers.contract import Upkeep
 @click.group(cls=Group)
 def table() -> None:
     """Look after the tables."""
+
+
+table.add_command(rebuild)
 
 
 @table.command(

@@ -1,31 +1,33 @@
 """
 The handlers that come with lakedrop, by name; nowhere else in the consumer is one named.
 
-`query` and `inspect` are what commands ask of the CSV handler beyond the contract.
+`query`, `rejections`, `rebuild_table` and `inspect` are what commands ask of the CSV handler beyond the contract.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from consumer.exits import USAGE, CommandError
+from consumer.exits import FAILED, USAGE, CommandError
 from consumer.router import Route
 from consumer.routes import HandlerKind, build_router
 from consumer.settings import RouteSettings, Settings
 from handlers import csv_to_iceberg
-from handlers.contract import Handler, HandlerContext, Planner
+from handlers.contract import Handler, HandlerContext, PermanentError, Planner, StoredObject
 from handlers.csv_to_iceberg.inspection import inspect as inspect_csv
 from handlers.csv_to_iceberg.lake import Lake
 from handlers.csv_to_iceberg.planning import CsvPlanner
 from handlers.csv_to_iceberg.query import QueryError
 from handlers.csv_to_iceberg.query import query as run_query
 from handlers.csv_to_iceberg.receipts import counts, details
+from handlers.csv_to_iceberg.rejections import rejections as read_rejections
 
 
 def builtin_kinds() -> dict[str, HandlerKind]:
@@ -88,6 +90,63 @@ def query(settings: Settings, sql: str) -> pa.Table:
             return run_query(lake, sql)
         except QueryError as error:
             raise CommandError("\n".join(filter(None, str(error).splitlines())), USAGE) from error
+
+
+def rejections(
+    settings: Settings, target: str, key: str, fingerprint: str, limit: int
+) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
+    """
+    Read what of a version of an object became neither row nor value. Blocks.
+
+    Returns:
+        How many rejected records are kept; the first `limit` of them (record, line, text, reason); the rescued cells
+        of `limit` rows (column, text, row).
+    """
+    with closing(Lake(_lake_settings(settings, ()))) as lake:
+        found = read_rejections(lake, target, key, fingerprint, limit)
+    return found.kept, found.rejected, [asdict(cell) for cell in found.rescued]
+
+
+async def rebuild_table(
+    handlers: Mapping[str, Handler],
+    name: str,
+    find: Callable[[str, str], Awaitable[tuple[StoredObject, Any] | None]],
+    ask: Callable[[Mapping[str, Any]], bool],
+    progress: Callable[[str, int, int], None],
+) -> dict[str, Any]:
+    """
+    Give a table the types that suit all its sources.
+
+    Args:
+        handlers: Of the application.
+        name: `namespace.table`.
+        find: Returns the object of a bucket and key, and the options of its route.
+        ask: Is shown the plan; says whether to go on.
+        progress: Is told what is being done, and how many rows of how many are through.
+
+    Returns:
+        The plan as it was carried out; `snapshot` and `rescued` are None when it was not.
+
+    Raises:
+        CommandError: There is no such table, or no route with tables.
+        HandlerError: See `Rebuild`.
+    """
+    handler = handlers.get(csv_to_iceberg.NAME)
+    if not isinstance(handler, csv_to_iceberg.CsvToIceberg):
+        raise CommandError("no route makes tables", USAGE)
+    try:
+        rebuild = await handler.rebuilding(name, find, progress)
+    except PermanentError as error:
+        raise CommandError(f'{error.message}; `lakedrop query "show tables"` lists them', FAILED) from error
+    plan = await rebuild.plan()
+    agreed = ask(plan.json())
+    done = await rebuild.carry_out(plan) if agreed else None
+    result = (
+        {"snapshot": None, "rescued": None}
+        if done is None
+        else {"snapshot": str(done.snapshot), "rescued": done.rescued}
+    )
+    return {**plan.json(), **result}
 
 
 def inspect(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], pa.Table]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import BinaryIO, Final, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -72,6 +72,11 @@ class RebuildPlan:
     """Of the route."""
     delimiter: str = field(default=",", repr=False)
     """Of most sources."""
+
+    def json(self) -> dict[str, Any]:
+        """Return what a person is told, for machines."""
+        told = ("table", "sources", "read_again", "kept", "rows")
+        return {**{name: getattr(self, name) for name in told}, "columns": [asdict(column) for column in self.columns]}
 
     def describe(self, shape: Shape, rescued: Mapping[str, tuple[int, int]]) -> None:
         """Fill in `columns`; `rescued` counts the rescued cells of each, and those that fit."""

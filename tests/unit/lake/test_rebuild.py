@@ -408,5 +408,5 @@ async def test_a_rebuild_that_fails_changes_nothing_and_leaves_no_files(
 
 
 async def test_a_table_that_is_not_there_is_named(bucket: Bucket) -> None:
-    with pytest.raises(NoSuchTable, match="lakehouse.nothing"):
+    with pytest.raises(NoSuchTable, match=r"lakehouse\.nothing"):
         await bucket.rebuild("lakehouse.nothing")

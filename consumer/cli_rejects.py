@@ -1,0 +1,157 @@
+"""`lakedrop rejects`: what of an object became neither row nor value."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import date, datetime
+from typing import Any, Final, NamedTuple
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from consumer import exits
+from consumer.app import open_app
+from consumer.cli import Command, Invocation
+from consumer.kinds import rejections
+from consumer.live import numbered
+from consumer.settings import Settings
+from consumer.terminal import command, console, progress, shown
+from consumer.why import UNKNOWN, Why, locate, why_report
+
+LIMIT: Final = 20
+
+
+class _Found(NamedTuple):
+    kept: int
+    rejected: list[dict[str, Any]]
+    rescued: list[dict[str, Any]]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "lakedrop rejects customers/q1.csv",
+        "lakedrop rejects csv-uploads/customers/q1.csv --limit 1000 --json | jq -r '.rejected[].text'",
+    ),
+)
+@click.argument("object_", metavar="BUCKET/KEY")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LIMIT,
+    show_default=True,
+    help="Rejected records, and rows with rescued cells, that are shown.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines; docs/operations.md describes the keys.")
+@click.pass_obj
+def rejects(invocation: Invocation, object_: str, limit: int, as_json: bool) -> int:
+    """
+    Show which records of an object are no rows, and which cells no values.
+
+    Of the version that the table shows. A rejected record has another number of cells than the file; a rescued cell
+    does not fit the type of its column: it is NULL there, and its text is in the column _rescued. The bucket may be
+    left out where only one is routed. Exit code 1 when nothing is known about such an object.
+    """
+    settings = invocation.existing()
+    why = asyncio.run(_why(settings, object_))
+    if why.state == UNKNOWN:
+        raise exits.CommandError(f"{why.bucket}/{shown(why.unit)}: {why.summary} {_next(settings, why)}", exits.FAILED)
+    found = _found(settings, why, limit)
+    if as_json:
+        click.echo(json.dumps(_json(why, found), indent=2, ensure_ascii=False, default=_text))
+    else:
+        _print(console(), settings, why, found)
+    return exits.OK
+
+
+async def _why(settings: Settings, text: str) -> Why:
+    async with open_app(settings) as app:
+        return await why_report(app, *locate(app, text))
+
+
+def _found(settings: Settings, why: Why, limit: int) -> _Found:
+    held = why.holds
+    if held is None:
+        return _Found(0, [], [])
+    with progress() as bar:
+        bar.add_task("reading", total=None)
+        kept, rejected, rescued = rejections(settings, held.target, why.unit, held.fingerprint, limit)
+    # Before there was a table of them, the first ones were in the receipt only.
+    return _Found(kept, rejected or list(held.detail.get("rejects") or [])[:limit], rescued)
+
+
+def _next(settings: Settings, why: Why) -> str:
+    return f"{why.advice} {why.repair}" if why.repair else f"{why.advice} {command(settings, 'status')}"
+
+
+def _json(why: Why, found: _Found) -> dict[str, Any]:
+    return {
+        "bucket": why.bucket,
+        "unit": why.unit,
+        "state": why.state,
+        "error_class": why.error_class,
+        "error": why.error,
+        "target": None if why.holds is None else why.holds.target,
+        "fingerprint": None if why.holds is None else why.holds.fingerprint,
+        "current": why.holds is not None and why.holds.current,
+        "counts": {} if why.holds is None else dict(why.holds.counts),
+        **found._asdict(),
+    }
+
+
+def _print(out: Console, settings: Settings, why: Why, found: _Found) -> None:
+    name = f"{why.bucket}/{shown(why.unit)}"
+    held = why.holds
+    if why.error is not None:
+        out.print(f"{name}: the newest version failed altogether, none of it is in a table.", style="red")
+        out.print(f"  {why.error_class}: {shown(why.error)}", style="red")
+        out.print(f"  {command(settings, 'why', f'{why.bucket}/{why.unit}')}", style="cyan", soft_wrap=True)
+        if held is not None:
+            out.print()
+    if held is None:
+        if why.error is None:
+            out.print(f"{name}: {why.summary}")
+        return
+    version = "" if held.current else ", the last good version" if why.error is not None else ", an older version"
+    counts = held.counts
+    out.print(
+        Text.assemble((name, "bold"), " in ", (held.target, "cyan"), f" (version {held.fingerprint[:12]}{version})")
+    )
+    if not (counts.get("rejected") or counts.get("rescued") or found.rejected or found.rescued):
+        out.print(f"Nothing was rejected and nothing rescued: {numbered(counts.get('rows', 0), 'row')}.")
+        return
+    _print_rejected(out, counts.get("rejected", found.kept), found)
+    _print_rescued(out, counts.get("rescued"), found)
+
+
+def _print_rejected(out: Console, total: int, found: _Found) -> None:
+    if not total:
+        return
+    out.print()
+    out.print(f"{numbered(total, 'rejected record')}", style="yellow")
+    for one in found.rejected:
+        line = "" if one["line"] is None else f", line {one['line']:,}"
+        out.print(f"  record {one['record']:,}{line}: {one['reason']}")
+        out.print(f"    {shown(one['text'])}", no_wrap=True, overflow="ellipsis", style="dim")
+    if found.kept > len(found.rejected):
+        out.print(f"  {found.kept - len(found.rejected):,} more are kept: --limit {found.kept}", style="dim")
+    if total > max(found.kept, len(found.rejected)):
+        most = max(found.kept, len(found.rejected))
+        out.print(f"  only the first {most:,} are kept; max_rejects of the route says how many", style="dim")
+
+
+def _print_rescued(out: Console, total: int | None, found: _Found) -> None:
+    if not found.rescued:
+        return
+    out.print()
+    out.print("rescued cells" if total is None else f"rescued cells in {numbered(total, 'row')}", style="yellow")
+    for one in found.rescued:
+        row = ", ".join(f"{column} {shown(str(value))}" for column, value in one["row"].items())
+        out.print(f"  {shown(one['column'])}: {shown(one['text'])}", no_wrap=True, overflow="ellipsis")
+        out.print(f"    in the row {row}", no_wrap=True, overflow="ellipsis", style="dim")
+
+
+def _text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)
