@@ -17,13 +17,16 @@ import sqlalchemy as sa
 from consumer import ledger_statements as statements
 from consumer.ledger_group import Call, Gathering, Group
 from consumer.ledger_many import Many
-from consumer.ledger_rows import ENTRY, NEW_ROW, entry_row, key_of, receipt_of, row_of, settling
+from consumer.ledger_rows import ENTRY, NEW_ROW, entry_row, key_of, row_of, settling, short_receipt
 from consumer.ledger_schema import history, migrate
 from consumer.protocol import Row, Settlement
 from consumer.workitem import UnitKey
 
 T = TypeVar("T")
 Run = Callable[..., Awaitable[Any]]
+
+PARTS = slice(len(statements.ROW), len(statements.ROW) + 4)
+"""Where the parts of a receipt stand in a row that was read."""
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a statement waits for another process's transaction on the same home."""
@@ -172,7 +175,7 @@ class Ledger:
             if row is None or row.settled_token != settlement.token:
                 results[id(call)] = None
                 continue
-            results[id(call)] = row_of(row, settlement.receipt or receipt_of(row.receipt), now)
+            results[id(call)] = row_of(row, settlement.receipt or short_receipt(row[PARTS]), now)
             entries += map(entry_row, settlement.history)
         self._tell.run(connection, entries)
         return results
@@ -202,7 +205,7 @@ class Ledger:
         for key, call in first.items():
             row = after[key]
             if row.lease_token == call.asked:
-                results[id(call)] = row_of(row, receipt_of(row.receipt), now, grace_ms=self._grace_ms)
+                results[id(call)] = row_of(row, short_receipt(row[PARTS]), now, grace_ms=self._grace_ms)
         return results
 
     def _new_row(self, key: UnitKey, token: str, now: int) -> dict[str, Any]:

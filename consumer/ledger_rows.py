@@ -47,6 +47,11 @@ def receipt_of(stored: dict[str, Any] | None) -> Receipt | None:
     return None if stored is None else Receipt(**stored)
 
 
+def short_receipt(parts: Sequence[Any]) -> Receipt | None:
+    """Return the receipt of `statements.receipt_of`: without its detail; None when there is none."""
+    return None if parts[0] is None else Receipt(*parts)
+
+
 def row_of(found: Sequence[Any], receipt: Receipt | None, now: int, *, grace_ms: int = 0) -> Row:
     """Return a row as the protocol sees it; `found` begins with `statements.ROW`."""
     (

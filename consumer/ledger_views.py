@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from consumer import ledger_statements as statements
 from consumer.ledger import Ledger
-from consumer.ledger_rows import receipt_json, receipt_of, row_of
+from consumer.ledger_rows import receipt_json, receipt_of, row_of, short_receipt
 from consumer.ledger_schema import KEY, history, sweeps, units
 from consumer.protocol import Row, Status
 from consumer.workitem import UnitKey
@@ -294,30 +294,16 @@ _OUTCOMES = (
     sa.select(
         *(history.c[name] for name in ("id", "bucket", "unit", "token", "etag", "at")),
         *(history.c.detail[name].as_string().label(name) for name in ("status", "error_class", "error", "route")),
-        *(
-            history.c.detail["receipt", name].as_string().label(name)
-            for name in ("fingerprint", "handler_version", "target")
-        ),
-        history.c.detail["receipt", "counts"].as_json().label("counts"),
+        *statements.receipt_of(history.c.detail["receipt"]),
     )
     .where(history.c.recorded.is_(False))
     .order_by(history.c.id)
 )
 
 
-def _outcome(row: sa.Row[Any]) -> Outcome:
-    return Outcome(
-        bucket=row.bucket,
-        unit=row.unit,
-        token=row.token,
-        fingerprint=row.etag,
-        status=row.status,
-        at=row.at,
-        receipt=None if row.target is None else Receipt(row.fingerprint, row.handler_version, row.target, row.counts),
-        error_class=row.error_class,
-        error=row.error,
-        route=row.route,
-    )
+def _outcome(row: Sequence[Any]) -> Outcome:
+    _, bucket, unit, token, etag, at, status, error_class, error, route, *receipt = row
+    return Outcome(bucket, unit, token, etag, status, at, short_receipt(receipt), error_class, error, route)
 
 
 class Sweeps:

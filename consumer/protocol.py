@@ -67,6 +67,7 @@ class Row:
     applied_etag: str | None
     """What the sink holds, as far as is known; `ABSENT` for nothing, None for never told."""
     receipt: Receipt | None
+    """As CLAIM and SETTLE return it, without its detail."""
     observed_etag: str | None
     """Version of the last look or attempt; `ABSENT` for no object, `UNROUTED` without a route, None for never."""
     open: bool

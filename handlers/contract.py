@@ -176,6 +176,7 @@ class Claim:
     fingerprint: str
     """Of the objects handed over; `ABSENT` without objects."""
     previous: Receipt | None
+    """What the sink held before, without its detail."""
     alone: bool = False
     """An earlier holder died over this unit: nothing else is being read in this process until `staged` is called."""
     staged: Callable[[], None] = lambda: None
