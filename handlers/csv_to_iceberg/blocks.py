@@ -57,18 +57,29 @@ class Blocks(io.RawIOBase):
         with self._reading:
             self._ended = True
 
+    def read_as_is(self) -> bytes:
+        """Return the next block without anything for Arrow in it; empty at the end."""
+        with self._reading:
+            return b"" if self._ended else self._counted()
+
     def _read(self) -> bytes:
+        first = not self.largest
+        block = self._counted()
+        if not block:
+            return b"\n" * self.unended + sentinel_row(SENTINEL, self._layout)
+        return self.nuls.hide(guarded(block) if first else block)
+
+    def _counted(self) -> bytes:
         block = self._next()
         if not block:
             self._ended = True
             self.unended = not self._at_line_start
-            return b"\n" * self.unended + sentinel_row(SENTINEL, self._layout)
-        first = not self.largest
+            return b""
         self.largest = max(self.largest, len(block))
         self._at_line_start = ends_line(block)
         self.line_feeds += block.count(b"\n")
         self.carriage_returns += block.count(b"\r")
-        return self.nuls.hide(guarded(block) if first else block)
+        return block
 
     def _next(self) -> bytes:
         pieces: list[bytes] = []

@@ -10,6 +10,7 @@ from handlers.csv_to_iceberg.errors import EmptyFile
 from handlers.csv_to_iceberg.header import detect_layout
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import KIB, MIB, Options
+from handlers.csv_to_iceberg.quotes import checked
 
 MAX_UNPACKED: Final = 32 * MIB
 """Bytes that the compressed files of a batch may unpack to, together, and still be cooked in memory."""
@@ -83,6 +84,7 @@ def split_head(data: bytes, options: Options) -> Body:
         sample.decode(errors="ignore"), complete=len(sample) == len(text.data), options=options
     )
     at = len(sample.decode(errors="ignore")[:characters].encode())
+    layout = checked(text.data[at:], layout)
     raw_head = data[: text.encoding.mark + at] if text.encoding.name == "utf-8" and layout.header_line else b""
     return Body(text.data[at:], layout, raw_head, text.encoding.name)
 

@@ -1,187 +1,324 @@
 """
-Dialects by vote: our own consistency score, DuckDB's sniffer and Python's.
+Which dialect a text is written in: every plausible one is tried on a sample, the most consistent one wins.
 
-The score decides alone when it is clear. Quotes other than `"` and backslash escapes need evidence: an apostrophe in a
-name must not swallow rows.
+A way to split is good when most records are as wide as each other, their cells look like one cell each, and the cells
+of a column look alike. Delimiter, quote, escape and blanks are judged together; of equals the simplest is taken.
 """
 
 from __future__ import annotations
 
-import csv
-import functools
 import io
+import itertools
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-import duckdb
-
+from handlers.csv_to_iceberg.cells import WORTH, Look, look_of
 from handlers.csv_to_iceberg.layout import Dialect
 from handlers.csv_to_iceberg.options import KIB
-
-# A process-wide setting of the standard library, whose default refuses cells beyond 128 KiB.
-csv.field_size_limit(2**31 - 1)
+from handlers.csv_to_iceberg.quotes import Quoting, quoting_of
+from handlers.csv_to_iceberg.records import Record, lines_of, records_of
 
 DELIMITERS: Final = (",", ";", "\t", "|")
-"""In order of preference."""
+"""The usual ones, in order of preference."""
 
-_SCORED_TEXT: Final = 64 * KIB
-_SCORED_RECORDS: Final = 1000
-_SCORED_CELLS: Final = 4000
-_SCORED_CELL: Final = 200
-"""Characters of a cell."""
-_CLEAR: Final = 0.85
-_CLEARLY_AHEAD: Final = 0.75
-"""A score needs no vote when it is at least `_CLEAR` and the second is at most this share of it."""
-_CONSISTENT: Final = 0.4
-"""Below it, a delimiter is punctuation of a one-column file."""
+_LIKELY: Final = {
+    ",": 1.0, ";": 1.0, "\t": 1.0, "|": 1.0,
+    "^": 0.9, "~": 0.9, "\x01": 0.95, "\x1f": 0.95, "¦": 0.9, "§": 0.9,
+    ":": 0.75, " ": 0.75,
+}  # fmt: skip
+"""Delimiters, and how likely each is to be one when it occurs as regularly as another."""
 
-_PLAIN_CELL: Final = re.compile(r"\s*(?:[-+]?[\d.,]*\d%?|\d[\d:.,/T +Z-]*|[^,;\t|]*)\s*", re.DOTALL)
-"""A number, a date or time, or text without any other delimiter in it."""
+_DOUBLED: Final = "|;:~^"
+"""May stand twice as one delimiter. Not commas and tabs: those enclose empty cells."""
+_PUNCTUATION: Final = (" ", ":")
+"""Delimiters only where a column of values proves it: both stand in ordinary text."""
 
-
-_NAME: Final = re.compile(r"\s*[^\W\d][\w .-]{0,30}")
-"""A short name of a column."""
-
-
-class Record(NamedTuple):
-    """A record and the physical lines it stands on, counted from 0; `end` is exclusive."""
-
-    cells: list[str]
-    begin: int
-    end: int
-
-
-def records_of(lines: list[str], dialect: Dialect) -> Iterator[Record]:
-    """Split lines (with their ends) into records by the rules of Python's csv module; blank lines are none."""
-    reader = csv.reader(
-        lines,
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote or None,
-        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-        escapechar=dialect.escape or None,
-    )
-    begin = 0
-    for cells in reader:
-        if cells:
-            yield Record(cells, begin, reader.line_num)
-        begin = reader.line_num
+_SAMPLE: Final = 64 * KIB
+"""Characters that quotes are counted in."""
+_RECORDS: Final = 400
+_CELLS: Final = 500
+"""Cells whose looks are judged."""
+_ONE_COLUMN: Final = 0.5
+"""What a single column is worth when its cells are text: a delimiter must explain more."""
+_SIMPLER: Final = 1.02
+"""A more complicated dialect must be better by this factor."""
+_MOST_BLANKS: Final = 0.9
+"""Share of the delimiters with a blank beside them above which blanks belong to the delimiters."""
+_NAME: Final = re.compile(r"[^\W\d][\w .()/#%-]{0,39}")
+"""A cell that may name a column."""
 
 
-def lines_of(text: str) -> list[str]:
-    """Split at LF, CRLF and CR, keeping the ends."""
-    return list(io.StringIO(text, newline=""))
+class Detected(NamedTuple):
+    """A dialect, and why it was chosen."""
+
+    dialect: Dialect
+    reason: str
 
 
-def detect_dialect(text: str) -> Dialect:
-    """Find the dialect of a text that ends with a line, or with the file."""
-    lines = lines_of(_scored_part(text))
-    text = text[:_SCORED_TEXT]
-    quote = "'" if _wrapped_in_apostrophes(text) else '"'
-    escape = "\\" if _escapes_quotes(text, quote) else ""
-    scores = {
-        delimiter: _score(lines, Dialect(delimiter, quote, escape)) for delimiter in DELIMITERS if delimiter in text
-    }
-    best, *others = sorted(scores, key=lambda delimiter: -scores[delimiter]) or [","]
-    if not scores or scores[best] < _CONSISTENT:
-        return Dialect(_of_first_line(lines, quote) or _absent_delimiter(text), quote, escape)
-    second = max((scores[other] for other in others), default=0.0)
-    if scores[best] < _CLEAR or second > _CLEARLY_AHEAD * scores[best]:
-        votes = Counter([best, _duckdb_vote(text), _python_vote(text)])
-        winner, count = votes.most_common(1)[0]
-        if count > 1 and winner in scores:
-            best = winner
-    return Dialect(best, quote, escape)
+class _Judged(NamedTuple):
+    dialect: Dialect
+    score: float
+    width: int = 1
+    usual: int = 0
+    """Records of that width."""
+    records: int = 0
+    quoting: Quoting = Quoting(0, 0, "")
 
 
-def _scored_part(text: str) -> str:
+def detect_dialect(text: str, *, complete: bool = True, delimiter: str = "") -> Detected:
+    """
+    Find the dialect of a text that ends with a line, or with the file.
+
+    Args:
+        text: The beginning of a file.
+        complete: There is no more.
+        delimiter: Which it is, if that is known.
+    """
+    sample = _beginning(text, _SAMPLE)
+    whole = complete and len(sample) == len(text)
+    lines = lines_of(sample)
+    judged = [_judge(lines, dialect, quoting) for dialect, quoting in _candidates(sample, delimiter, complete=whole)]
+    column = _Judged(Dialect(delimiter), 0) if delimiter else _one_column(lines, text)
+    best = column
+    for other in judged:
+        alike = best is not column and best.dialect.delimiter == other.dialect.delimiter
+        if other.score > best.score * (_SIMPLER if alike else 1):
+            best = other
+    if best is column and (named := _of_first_line(lines)):
+        best = _Judged(Dialect(named), 0)
+    return Detected(best.dialect, _reason(best, [column, *judged]))
+
+
+def _beginning(text: str, length: int) -> str:
     """Cut at a line end, but never within the first two lines."""
-    if len(text) <= _SCORED_TEXT:
+    if len(text) <= length:
         return text
-    lines = lines_of(text)
-    length = 0
-    for kept, line in enumerate(lines):
-        length += len(line)
-        if length > _SCORED_TEXT and kept > 0:
-            return "".join(lines[: kept + 1])
+    kept = 0
+    for number, line in enumerate(io.StringIO(text, newline="")):
+        kept += len(line)
+        if kept > length and number > 0:
+            return text[:kept]
     return text
 
 
-def _score(lines: list[str], dialect: Dialect) -> float:
-    """Rate 0 to 1: the share of records of the usual width, times the share of their cells that look like one cell."""
-    rows = []
-    try:
-        for record in records_of(lines, dialect):
-            rows.append(record.cells)
-            if len(rows) == _SCORED_RECORDS:
-                break
-    except csv.Error:
-        return 0.0
-    width = usual_width(rows)
+def _candidates(text: str, declared: str, *, complete: bool) -> Iterator[tuple[Dialect, Quoting]]:
+    """Yield the dialects that the characters of a text allow, for each delimiter the simplest first."""
+    for delimiter in [declared] if declared else _LIKELY:
+        if delimiter not in text:
+            continue
+        written = [delimiter]
+        if delimiter in _DOUBLED and delimiter * 2 in text:
+            written = [delimiter, delimiter * 2] if _stands_alone(text, delimiter) else [delimiter * 2]
+        for form, quote in itertools.product(written, _quotes(text, delimiter)):
+            for dialect in _variants(text, Dialect(form, quote), complete=complete):
+                quoting = quoting_of(text, dialect, complete=complete)
+                if not quoting.stray:
+                    yield dialect, quoting
+                elif quoting.cells:
+                    yield replace(dialect, damaged=True), quoting
+                else:
+                    yield replace(dialect, quote=""), quoting
+
+
+def _stands_alone(text: str, delimiter: str) -> bool:
+    found = re.escape(delimiter)
+    return re.search(rf"(?<!{found}){found}(?!{found})", text) is not None
+
+
+def _quotes(text: str, delimiter: str) -> list[str]:
+    """Double quotes, unless apostrophes enclose cells and they do not."""
+    if "'" not in text:
+        return ['"']
+    apostrophes = quoting_of(text, Dialect(delimiter, "'", blanks="after"))
+    begin = "[ \t]" if delimiter == " " else re.escape(delimiter)
+    opened = len(re.findall(rf"(?:^|{begin}) *'", text, re.MULTILINE))
+    if apostrophes.cells < 2 or apostrophes.cells < 0.9 * opened:  # noqa: PLR2004 - one may be a coincidence
+        return ['"']
+    double = quoting_of(text, Dialect(delimiter, '"', blanks="after"))
+    return ['"', "'"] if double.cells else ["'"]
+
+
+def _variants(text: str, dialect: Dialect, *, complete: bool) -> Iterator[Dialect]:
+    quoting = quoting_of(text, dialect, complete=complete)
+    delimiter, quote = dialect.delimiter, dialect.quote
+    if quoting.stray and f"\\{quote}" in text:
+        escaping = replace(dialect, escape="\\", escaped=_escaped(text, quote, delimiter))
+        escaped = quoting_of(text, escaping, complete=complete)
+        if escaped.stray < quoting.stray:
+            dialect, quoting = escaping, escaped
+    spaced = _with_blanks(text, dialect, quoting, complete=complete)
+    yield spaced
+    if f"\\{delimiter}" in quoting.rest and not dialect.escape and delimiter != " ":
+        yield replace(spaced, escape="\\", escaped=_escaped(text, quote, delimiter))
+    if quoting.cells and _whole_lines_quoted(text, delimiter, quote):
+        yield replace(dialect, lines_quoted=True)
+
+
+def _escaped(text: str, quote: str, delimiter: str) -> str:
+    r"""Return what backslashes escape: themselves too, unless some stand alone, as in `C:\dir`. `\n` proves nothing."""
+    own = quote + (delimiter if len(delimiter) == 1 else "")
+    behind = set(re.findall(r"\\(.)", text, re.DOTALL))
+    alone = behind - {*own, "\\", *"ntrNu0/"}
+    return own if alone or ("\\" not in behind and behind - set(own)) else own + "\\"
+
+
+def _with_blanks(text: str, dialect: Dialect, quoting: Quoting, *, complete: bool) -> Dialect:
+    """Let blanks beside delimiters belong to them where nearly all have some, or quotes follow them."""
+    delimiter, quote = dialect.delimiter, dialect.quote
+    if delimiter == " ":
+        several = re.search(r"[ \t]{2}|^ |[\t ]$", quoting.rest, re.MULTILINE)
+        return replace(dialect, blanks="runs") if several else dialect
+    loose = replace(dialect, blanks="after")
+    between = quoting
+    found = re.escape(delimiter)
+    if quoting.stray and re.search(rf"(?:{found}|^) +{quote}|{quote} +{found}", text, re.MULTILINE):
+        between = quoting_of(text, loose, complete=complete)
+    quotes_spaced = between.stray < quoting.stray
+    total = len(re.findall(rf"{found}(?!{found}|$)", between.rest, re.MULTILINE))
+    after = len(re.findall(rf"{found} ", between.rest))
+    before = len(re.findall(rf"[^ \r\n] +{found}", between.rest))
+    if quotes_spaced and quote and re.search(rf"{quote} +{found}", text):
+        return replace(dialect, blanks="around")
+    most = _MOST_BLANKS * total
+    if total and before >= most / 2 and max(before, after) >= most:
+        return replace(dialect, blanks="around")
+    if quotes_spaced or (total and after >= most):
+        return loose
+    return dialect
+
+
+def _whole_lines_quoted(text: str, delimiter: str, quote: str) -> bool:
+    lines = [line for line in text.splitlines() if line]
+    return all(line.startswith(quote) and line.endswith(quote) and delimiter in line for line in lines)
+
+
+def _judge(lines: Sequence[str], dialect: Dialect, quoting: Quoting) -> _Judged:
+    """Rate a way to split: 0 to 1."""
+    records, width = sampled_records(lines, dialect, _RECORDS)
     if width <= 1:
-        return 0.0
-    usual = [row for row in rows if len(row) == width]
-    cells = [cell[:_SCORED_CELL] for row in usual[: max(1, _SCORED_CELLS // width)] for cell in row[:_SCORED_CELLS]]
-    plain = sum(1 for cell in cells if _PLAIN_CELL.fullmatch(cell)) / len(cells)
-    return len(usual) / len(rows) * plain
+        return _Judged(dialect, 0)
+    usual = [index for index, record in enumerate(records) if len(record.cells) == width]
+    body = records[usual[0] : usual[-1] + 1]
+    share = len(usual) / len(body)
+    within = len(body) / len(records)
+    rows = [records[index].cells for index in usual]
+    cells, alike, values = _looks(rows)
+    score = share**1.5 * (0.5 + 0.5 * within) * (1 - 0.45 / width) * (0.65 * cells + 0.35 * alike)
+    score *= _LIKELY.get(dialect.delimiter[0], 1) * (1 - 0.2 * quoting.stray / (quoting.stray + 2 * quoting.cells + 1))
+    if dialect.delimiter in _PUNCTUATION and not values:
+        score *= 0.4
+    if _headed_by_one_name(records, usual[0], dialect):
+        score *= 0.6
+    return _Judged(dialect, score, width, len(usual), len(records), quoting)
 
 
-def usual_width(rows: list[list[str]]) -> int:
-    """Return the most frequent number of cells; of equally frequent ones the largest. 0 without rows."""
-    widths = Counter(map(len, rows))
-    return max(widths, key=lambda width: (widths[width], width), default=0)
+def sampled_records(lines: Sequence[str], dialect: Dialect, most: int) -> tuple[list[Record], int]:
+    """Return the first records and their common width, which damaged ones are repaired by."""
+    records = list(itertools.islice(records_of(lines, dialect), most))
+    width = _common_width(records)
+    if not dialect.damaged:
+        return records, width
+    unquoted = Counter(line.count(dialect.delimiter) + 1 for line in lines[:most])
+    found = []
+    for guess in {width, unquoted.most_common(1)[0][0]} - {1}:
+        repaired = list(itertools.islice(records_of(lines, dialect, guess), most))
+        found.append((sum(len(record.cells) == guess for record in repaired) / len(repaired), guess, repaired))
+    _, width, records = max(found, default=(0, width, records))
+    return records, width
 
 
-def _of_first_line(lines: list[str], quote: str) -> str | None:
+def _common_width(records: Sequence[Record]) -> int:
+    """Return the most frequent number of cells; one cell counts half, because what does not fit ends there."""
+    widths = Counter(len(record.cells) for record in records)
+    return max(widths, key=lambda width: (widths[width] * (1 - 0.5 / width), width), default=0)
+
+
+def _looks(rows: Sequence[Sequence[str]]) -> tuple[float, float, bool]:
+    """Return how much cells look like one each, how much those of a column look alike, and whether any holds values."""
+    width = len(rows[0])
+    below = rows[1:] or rows
+    step = max(1, len(below) * width // _CELLS)
+    sampled = below[::step]
+    worth = alike = 0.0
+    valued = False
+    columns = list(zip(*sampled, strict=True))[:_CELLS]
+    for column in columns:
+        looks = Counter(map(look_of, column))
+        worth += sum(WORTH[look] * count for look, count in looks.items()) / len(column)
+        filled = len(column) - looks[Look.EMPTY]
+        texts = looks[Look.TEXT] + looks[Look.PROSE]
+        most = max(texts, *(looks[look] for look in (Look.NUMBER, Look.MOMENT, Look.TOKEN)))
+        alike += most / filled if filled else 0.7
+        valued = valued or (filled > 0 and looks[Look.NUMBER] + looks[Look.MOMENT] > 0.7 * filled)
+    heads = [look_of(cell) for cell in rows[0][:_CELLS]]
+    worth_of_head = sum(map(WORTH.__getitem__, heads)) / len(heads)
+    return 0.85 * worth / len(columns) + 0.15 * worth_of_head, alike / len(columns), valued
+
+
+def _headed_by_one_name(records: Sequence[Record], first: int, dialect: Dialect) -> bool:
+    """Tell whether a one-column header stands right above rows that a delimiter of prose would split."""
+    if first != 1 or len(records[0].cells) != 1:
+        return False
+    name = records[0].cells[0].strip()
+    below = records[1].cells
+    if records[1].begin != records[0].end or not _NAME.fullmatch(name):
+        return False
+    named_below = all(_NAME.fullmatch(cell.strip()) for cell in below)
+    return dialect.blanks != "" or dialect.delimiter in _PUNCTUATION or not named_below
+
+
+def _one_column(lines: Sequence[str], text: str) -> _Judged:
+    cells = [line.strip() for line in lines if line.strip()][:_RECORDS]
+    sampled = cells[1:][:_CELLS] or cells
+    looks = Counter(map(look_of, sampled))
+    single = sum(looks[look] for look in (Look.NUMBER, Look.MOMENT, Look.TOKEN))
+    torn = looks[Look.UNSPLIT] + looks[Look.TORN]
+    score = _ONE_COLUMN + 0.4 * (single / max(1, len(sampled))) - 0.2 * (torn / max(1, len(sampled)))
+    if cells and look_of(cells[0]) is Look.UNSPLIT:
+        score /= 2
+    delimiter = next((delimiter for delimiter in DELIMITERS if delimiter not in text), "\x1f")
+    return _Judged(Dialect(delimiter), score, 1, len(cells), len(cells))
+
+
+def _of_first_line(lines: Sequence[str]) -> str | None:
     """Return the delimiter that makes names of the first line, for a file whose rows do not follow any."""
+    first = next((line.strip() for line in lines if line.strip()), "")
     for delimiter in DELIMITERS:
-        first = next(records_of(lines, Dialect(delimiter, quote)), None)
-        if first and len(first.cells) > 1 and all(_NAME.fullmatch(cell) for cell in first.cells):
+        cells = [cell.strip('"') for cell in first.split(delimiter)]
+        if len(cells) > 1 and all(_NAME.fullmatch(cell) and not cell.startswith(" ") for cell in cells):
             return delimiter
     return None
 
 
-def _absent_delimiter(text: str) -> str:
-    """Return the delimiter for a file of one column: one that does not occur in it, if possible."""
-    return next((delimiter for delimiter in DELIMITERS if delimiter not in text), ",")
+def _reason(best: _Judged, judged: Sequence[_Judged]) -> str:
+    dialect, quoting = best.dialect, best.quoting
+    said = [
+        f"delimiter {_shown(dialect)}: {best.usual:,} of {best.records:,} records have {best.width:,} cells"
+        if best.width > 1
+        else f"delimiter {_shown(dialect)}: it separates the names in the first line; the records follow none"
+        if not best.score
+        else "one column: no delimiter splits the lines alike"
+    ]
+    others = [other for other in judged if other.width > 1 and other.dialect.delimiter != dialect.delimiter]
+    if others:
+        second = max(others, key=lambda other: other.score)
+        said.append(f"{_shown(second.dialect)} gives {second.width:,} cells in {second.usual:,} of {second.records:,}")
+    if quoting.cells:
+        said.append(f"{dialect.quote} encloses {quoting.cells:,} cells")
+    if quoting.stray:
+        said.append(f"{quoting.stray:,} quotes enclose none and are text")
+    if dialect.escape:
+        said.append("backslashes escape " + " ".join(dialect.escaped))
+    if dialect.blanks:
+        said.append("blanks beside delimiters are no content")
+    if dialect.lines_quoted:
+        said.append("every line is quoted as a whole")
+    return "; ".join(said)
 
 
-def _wrapped_in_apostrophes(text: str) -> bool:
-    """Tell whether apostrophes enclose whole cells, and double quotes do not."""
-    wrapped = re.findall(r"(?:^|[,;\t|])'(?:[^'\r\n]|'')*'(?=[,;\t|\r\n]|\Z)", text, re.MULTILINE)
-    opened = re.findall(r"(?:^|[,;\t|])'", text, re.MULTILINE)
-    return len(wrapped) > 1 and len(wrapped) == len(opened) and not re.search(r'(?:^|[,;\t|])"', text, re.MULTILINE)
-
-
-def _escapes_quotes(text: str, quote: str) -> bool:
-    r"""Tell whether `\"` stands in cells where a doubled quote would; the end of `"C:\"` does not count."""
-    return bool(re.search(rf"\\{quote}(?![,;\t|\r\n]|\Z)", text)) and not re.search(
-        rf"[^,;\t|\r\n]{quote}{quote}[^,;\t|\r\n]", text
-    )
-
-
-@functools.cache
-def _sniffing_database() -> duckdb.DuckDBPyConnection:
-    """Return an empty database, opened once: that takes longer than sniffing. Threads use cursors of their own."""
-    return duckdb.connect(config={"threads": 1})
-
-
-def _duckdb_vote(text: str) -> str | None:
-    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
-        file.write(text.encode())
-        file.flush()
-        try:
-            with _sniffing_database().cursor() as cursor:
-                found = cursor.execute("select Delimiter from sniff_csv(?)", [file.name]).fetchone()
-        except duckdb.Error:
-            return None
-    return found[0] if found else None
-
-
-def _python_vote(text: str) -> str | None:
-    try:
-        return csv.Sniffer().sniff(text[: 8 * KIB], "".join(DELIMITERS)).delimiter
-    except csv.Error:
-        return None
+def _shown(dialect: Dialect) -> str:
+    names = {"\t": "TAB", " ": "blank", "\x01": "U+0001", "\x1f": "U+001F"}
+    return names.get(dialect.delimiter) or repr(dialect.delimiter)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from handlers.csv_to_iceberg.exact import split_exactly
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.tokenise import SENTINEL, Ragged, ends_line, sentinel_row, tokenise
 
@@ -36,6 +37,8 @@ def join(texts: Sequence[bytes], layout: Layout) -> Joined | None:
     If every sentinel comes out as a row of its own, no quote reached from one file into the next, so each file's
     records are exactly what it would have given alone.
     """
+    if not layout.plain:
+        return _join_exactly(texts, layout)
     name = SENTINEL
     while any(name in text for text in texts):
         name += b"X"
@@ -55,6 +58,14 @@ def join(texts: Sequence[bytes], layout: Layout) -> Joined | None:
     return Joined(
         [_array(column) for column in without_marks.columns], spans, _by_file(ragged, [span.rows for span in spans])
     )
+
+
+def _join_exactly(texts: Sequence[bytes], layout: Layout) -> Joined:
+    parts = [split_exactly(text, layout) for text in texts]
+    columns = [pa.concat_arrays([cells[i] for cells, _ in parts]) for i in range(layout.width)]
+    counts = [len(cells[0]) for cells, _ in parts]
+    spans = [Span(sum(counts[:i]), count) for i, count in enumerate(counts)]
+    return Joined(columns, spans, [ragged for _, ragged in parts])
 
 
 def _by_file(ragged: Sequence[Ragged], rows: Sequence[int]) -> list[list[Ragged]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,11 +11,30 @@ class Dialect:
     """How text splits into records and cells."""
 
     delimiter: str = ","
-    """One ASCII character."""
+    """One character or several alike (`||`). A blank with `blanks = "runs"`: any run of blanks and tabs."""
     quote: str = '"'
     """Empty: quotes have no meaning."""
     escape: str = ""
     """Empty, or a backslash."""
+    escaped: str = ""
+    """The characters that a backslash before them makes literal. Before any other it is a character like any other."""
+    blanks: Literal["", "after", "around", "runs"] = ""
+    """Which blanks belong to no cell: those after delimiters, those on both sides, or all."""
+    comment: str = ""
+    """What lines between records begin with that are none."""
+    damaged: bool = False
+    """Quotes do not always enclose whole cells: records are repaired one by one."""
+    lines_quoted: bool = False
+    """Whole lines were quoted once more: `"1,""a, b"",2"`."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether Arrow reads it exactly."""
+        return (
+            len(self.delimiter.encode()) == 1
+            and not (self.escape or self.blanks or self.comment)
+            and not (self.damaged or self.lines_quoted)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +48,12 @@ class Layout:
     """Physical line the header begins on, from 1; 0 when the names were generated."""
     head_lines: int
     """Physical lines before the first record."""
+    values: tuple[bool, ...] = ()
+    """Of each cell, whether its column holds numbers or dates; empty when nobody looked."""
+    reason: str = ""
+    """Why the dialect was chosen, for people."""
+    several: bool = False
+    """Blank lines stand between records: another table may begin below one."""
 
     @property
     def width(self) -> int:
@@ -39,6 +65,11 @@ class Layout:
         """Table columns, in file order."""
         return [name for name in self.names if name is not None]
 
-    def without_quotes(self) -> Layout:
-        """Return the layout in which quotes and backslashes are characters like any other."""
-        return replace(self, dialect=Dialect(self.dialect.delimiter, quote=""))
+    @property
+    def plain(self) -> bool:
+        """Whether Arrow reads the records exactly."""
+        return self.dialect.plain and not self.several
+
+    def repairing(self) -> Layout:
+        """Return the layout for a file whose quotes turned out to be damaged."""
+        return replace(self, dialect=replace(self.dialect, damaged=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from handlers.csv_to_iceberg.dialect import DELIMITERS
@@ -45,13 +46,14 @@ class Memory:
         A head that is known already keeps its layout: another one was found for a file that contradicts it.
         """
         whole = layout.width > 1 or not any(delimiter.encode() in head for delimiter in DELIMITERS)
-        beyond_doubt = whole and rows > 0 and rejected * _FEW <= rows
+        beyond_doubt = whole and layout.plain and layout.dialect.quote and rows > 0 and rejected * _FEW <= rows
         if not beyond_doubt or not head or len(head) > _LONGEST_HEAD or head in self._layouts:
             return
         # Another thread may be recalling: it sees the old state or the new one, each complete.
         layouts = dict(self._layouts)
         if len(layouts) == _MOST_LAYOUTS:
             layouts.pop(next(iter(layouts)))
-        layouts[head] = layout
+        reason = f"as in an earlier file that begins like it; {layout.reason}"
+        layouts[head] = replace(layout, reason=reason)
         self._layouts = layouts
         self._lengths = tuple(sorted({len(known) for known in layouts}, reverse=True))

@@ -5,20 +5,16 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handlers.csv_to_iceberg.dialect import lines_of, records_of
 from handlers.csv_to_iceberg.errors import RecordTooLarge
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.records import lines_of, records_of
 from handlers.csv_to_iceberg.results import KEPT, MAX_REJECT_BYTES, MAX_REJECTS, Reject, Report
 from handlers.csv_to_iceberg.tokenise import Ragged
-
-UNCLOSED_QUOTE: Final = "a quote is never closed: quotes were read as plain characters"
-"""Warning of a report."""
 
 
 def keep_rejects(
@@ -26,7 +22,7 @@ def keep_rejects(
 ) -> None:
     """Put the first `most` into a report; `line_of` maps a record's number to its physical line."""
     described = [
-        Reject(record.number, line_of(record.number), shortened(record.text), reason(record, layout))
+        Reject(record.number, record.line or line_of(record.number), shortened(record.text), reason(record, layout))
         for record in itertools.islice(ragged, max(most, MAX_REJECTS))
     ]
     report.rejects = described[:MAX_REJECTS]
@@ -42,6 +38,8 @@ def shortened(text: str) -> str:
 
 def reason(record: Ragged, layout: Layout) -> str:
     """Say what is wrong with a record."""
+    if record.reason:
+        return record.reason
     return f"{record.cells} {'cell' if record.cells == 1 else 'cells'}, the file has {layout.width} columns"
 
 

@@ -18,6 +18,9 @@ MAX_REJECT_BYTES = 1000
 """UTF-8 bytes of a rejected record's text that are kept."""
 
 
+STRAY_QUOTES: Final = "some quotes do not enclose whole cells: they were read as plain characters"
+"""Warning of a report."""
+
 _SHOWN: Final = 40
 """Characters of a cell in a message."""
 
@@ -111,6 +114,8 @@ class Report:
     """Empty when quotes have no meaning in the file."""
     escape: str = ""
     """Empty unless backslashes escape."""
+    dialect_reason: str = ""
+    """Why the text was split like this, for people."""
     header_line: int = 1
     """The physical line the header begins on, from 1; 0 when column names were generated."""
     columns: list[ReportColumn] = field(default_factory=list)
@@ -126,7 +131,9 @@ class Report:
             delimiter=dialect.delimiter,
             quote=dialect.quote,
             escape=dialect.escape,
+            dialect_reason=layout.reason,
             header_line=layout.header_line,
+            warnings=[STRAY_QUOTES] if dialect.damaged or not dialect.quote else [],
         )
 
 

@@ -14,12 +14,14 @@ from handlers.csv_to_iceberg.blocks import Blocks, Straddling, Tokeniser
 from handlers.csv_to_iceberg.columns import RESCUED, ColumnType, Pins
 from handlers.csv_to_iceberg.encoding import OtherEncoding
 from handlers.csv_to_iceberg.errors import CsvError, RecordTooLarge
+from handlers.csv_to_iceberg.exact import ExactTokeniser
 from handlers.csv_to_iceberg.head import read_head
 from handlers.csv_to_iceberg.inference import SAMPLE as SAMPLE_VALUES
 from handlers.csv_to_iceberg.joining import Span
 from handlers.csv_to_iceberg.memory import Memory
 from handlers.csv_to_iceberg.options import MIB, Options
-from handlers.csv_to_iceberg.rejects import UNCLOSED_QUOTE, check_record_sizes, keep_rejects
+from handlers.csv_to_iceberg.quotes import may_have_swallowed_lines
+from handlers.csv_to_iceberg.rejects import check_record_sizes, keep_rejects
 from handlers.csv_to_iceberg.results import Report, ReportColumn, Source
 from handlers.csv_to_iceberg.tokenise import SENTINEL
 from handlers.csv_to_iceberg.typed import Typing, warnings
@@ -104,11 +106,12 @@ class StreamedCsv:
         except OtherEncoding as other:
             raise self._again(encoding=other.name) from other
         self._head = head.raw if lessons.quoting else b""
-        self._layout = head.layout if lessons.quoting else head.layout.without_quotes()
+        self._layout = head.layout if lessons.quoting else head.layout.repairing()
         self.report = Report.of(self._layout, head.encoding.name, head.compression)
         """Complete after the last batch."""
         self._blocks = Blocks(head.rest, self._layout, lessons.block_bytes, options)
-        self._tokeniser = Tokeniser(self._blocks, self._layout, options)
+        reader = Tokeniser if self._layout.plain else ExactTokeniser
+        self._tokeniser = reader(self._blocks, self._layout, options)
         self._batches = self._without_sentinel()
         try:
             self._settle()
@@ -186,6 +189,8 @@ class StreamedCsv:
         try:
             for batch in self._tokeniser:
                 rows += batch.num_rows
+                if self._layout.plain and may_have_swallowed_lines(batch, self._layout.dialect.quote):
+                    raise self._again(quoting=False)
                 if last is not None:
                     yield last
                 last = batch
@@ -224,8 +229,6 @@ class StreamedCsv:
             column._replace(type=self.pins[column.name], rescued=self._misfits[column.name])
             for column in report.columns
         ]
-        if not self._lessons.quoting:
-            report.warnings.append(UNCLOSED_QUOTE)
         report.warnings += warnings(self._misfits, report)
         self._memory.remember(self._head, self._layout, rows=report.rows, rejected=report.rejected)
 

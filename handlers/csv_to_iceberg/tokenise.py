@@ -42,6 +42,10 @@ class Ragged(NamedTuple):
     cells: int
     text: str
     """Cut at `MAX_REJECT_BYTES` characters: nobody is shown more of it."""
+    line: int | None = None
+    """The physical line it begins on, from 1, if the reader knows."""
+    reason: str = ""
+    """Why it is no row, if not for its width."""
 
 
 class Nuls:
@@ -142,7 +146,6 @@ def _parse_options(dialect: Dialect, on_ragged: Callable[[Ragged], None]) -> pa_
     return pa_csv.ParseOptions(
         delimiter=dialect.delimiter,
         quote_char=dialect.quote or False,
-        escape_char=dialect.escape or False,
         newlines_in_values=True,
         invalid_row_handler=skip,
     )

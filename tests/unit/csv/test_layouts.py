@@ -245,7 +245,7 @@ def test_quote_that_is_never_closed_swallows_nothing(read: Read) -> None:
     reading = read(b'a,b\n1,"open\n2,x\n3,y\n')
 
     assert reading.rows == [(1, '"open'), (2, "x"), (3, "y")]
-    assert "never closed" in reading.report.warnings[0]
+    assert "do not enclose whole cells" in reading.report.warnings[0]
     assert reading.report.quote == ""
 
 

@@ -67,7 +67,7 @@ def test_quote_that_is_never_closed_in_a_large_file_swallows_nothing() -> None:
     reading = streamed(HEAD + ROWS + b'1,"open\n' + ROWS)
 
     assert len(reading.rows) == 400_001
-    assert "never closed" in reading.report.warnings[0]
+    assert "do not enclose whole cells" in reading.report.warnings[0]
 
 
 def test_rejected_records_of_a_large_file_are_numbered_and_located() -> None:

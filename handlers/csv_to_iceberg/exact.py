@@ -1,0 +1,95 @@
+"""Records to Arrow by way of `records.py`: for layouts that Arrow's own reader would not read exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pyarrow as pa
+
+from handlers.csv_to_iceberg.blocks import Blocks
+from handlers.csv_to_iceberg.layout import Layout
+from handlers.csv_to_iceberg.options import MIB, Options
+from handlers.csv_to_iceberg.records import exact_records, lines_of
+from handlers.csv_to_iceberg.results import MAX_REJECT_BYTES, MAX_REJECTS
+from handlers.csv_to_iceberg.tables import marked
+from handlers.csv_to_iceberg.tokenise import SENTINEL, Ragged
+
+
+def split_exactly(text: bytes, layout: Layout) -> tuple[list[pa.Array], list[Ragged]]:
+    """Split a whole UTF-8 text into columns of text, empty cells NULL, and what is no row."""
+    ragged: list[Ragged] = []
+    batches = list(_batches(lines_of(text.decode()), layout, ragged.append))
+    if len(batches) == 1:
+        return batches[0].columns, ragged
+    nothing = pa.array([], pa.string())
+    return [pa.concat_arrays([nothing, *(batch.column(i) for batch in batches)]) for i in range(layout.width)], ragged
+
+
+class ExactTokeniser:
+    """Does what `Tokeniser` does, in the thread that iterates."""
+
+    def __init__(self, blocks: Blocks, layout: Layout, options: Options) -> None:
+        self.rejected = 0
+        self.last_rejected = 0
+        """Number of the last rejected record."""
+        self.ragged: list[Ragged] = []
+        """The first that are kept."""
+        self._most_ragged = max(options.max_rejects, MAX_REJECTS)
+        self._blocks = blocks
+        self._layout = layout
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """
+        Yield the batches, none of them empty; the very last row is the sentinel.
+
+        Raises:
+            Exception: Whatever reading the blocks raised.
+        """
+        yield from _batches(_lines(self._blocks), self._layout, self._reject)
+        yield _batch([(SENTINEL.decode(), *[""] * (self._layout.width - 1))])
+
+    def close(self) -> None:
+        """Read no more."""
+        self._blocks.stop()
+
+    def _reject(self, record: Ragged) -> None:
+        self.rejected += 1
+        self.last_rejected = record.number
+        if len(self.ragged) < self._most_ragged:
+            self.ragged.append(record)
+
+
+def _lines(blocks: Blocks) -> Iterator[str]:
+    held = ""
+    while block := blocks.read_as_is():
+        lines = lines_of(held + block.decode())
+        held = lines.pop()
+        yield from lines
+    if held:
+        yield held
+
+
+def _batches(lines: Iterable[str], layout: Layout, reject: Callable[[Ragged], None]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in batches of about a MiB."""
+    records = exact_records(lines, layout.dialect, layout.width)
+    rows: list[Sequence[str]] = []
+    size = 0
+    for number, record in enumerate(marked(records, layout) if layout.several else records, 1):
+        cells = record.cells
+        if record.reason or len(cells) != layout.width:
+            line = layout.head_lines + record.begin + 1
+            text = record.text.rstrip("\r\n")[:MAX_REJECT_BYTES]
+            reject(Ragged(number, len(cells), text, line, record.reason))
+            continue
+        rows.append(cells)
+        size += len(record.text)
+        if size >= MIB:
+            yield _batch(rows)
+            rows, size = [], 0
+    if rows:
+        yield _batch(rows)
+
+
+def _batch(rows: Sequence[Sequence[str]]) -> pa.RecordBatch:
+    columns = [pa.array([cell or None for cell in column], pa.string()) for column in zip(*rows, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, [str(i) for i in range(len(columns))])
