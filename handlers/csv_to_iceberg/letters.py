@@ -45,6 +45,11 @@ class Letters:
         self.starts: Positions = bounds[:-1]
         self.ends: Positions = bounds[1:]
 
+    def at(self, places: Positions) -> Bytes:
+        """Return the letters at places in `data`, which must not lie beyond it."""
+        # Without a check of each index, which costs as much as the rest.
+        return self.data.take(places, mode="clip")
+
     @property
     def lengths(self) -> Positions:
         """Bytes of each text."""

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from handlers.csv_to_iceberg import guards
 from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.letters import MINUS, NINE, PLUS, POINT, ZERO, Letters, Mask, is_digit
+from handlers.csv_to_iceberg.letters import MINUS, NINE, PLUS, POINT, ZERO, Bytes, Letters, is_digit
 
 NEIGHBOURS_FALL_TOGETHER: Final = 2.0**53
 """Below it every whole number is a double of its own."""
@@ -62,6 +62,9 @@ class StrictCaster:
             return None
 
     def _truth(self, texts: pa.Array) -> pa.Array | None:
+        # Arrow takes 0 and 1 too, and nothing else below four letters.
+        if pc.min(pc.binary_length(texts)).as_py() >= len("true"):
+            return texts.cast(pa.bool_())
         found = pc.index_in(texts, value_set=self._words)
         return pc.less(found, self._true_words) if found.null_count == texts.null_count else None
 
@@ -69,45 +72,37 @@ class StrictCaster:
         """Tell that no text is 007, 0x1A or -05: what Arrow takes for an integer although it is written otherwise."""
         if letters.data.max() > NINE:
             return False
-        if self._seed:
-            return True
-        long = letters.lengths > 1
-        zero = _begins(letters, ZERO) | (_begins(letters, MINUS) & _begins(letters, ZERO, 1))
-        return not (zero & long).any()
+        return self._seed or not _zero_before_digit(letters, letters.at(letters.starts))
 
     def _no_digit_lost(self, texts: pa.Array, values: pa.Array) -> bool:
         """Tell that no text is a code (007.5, +5), beyond a double's range, or has more digits than a double keeps."""
         letters = Letters(texts)
-        numbers = _numbers(values)
-        sizes = np.abs(numbers)
+        sizes = np.abs(_numbers(values))
         largest = sizes.max()
-        if not largest < np.inf or _begins(letters, PLUS).any():
+        first = letters.at(letters.starts)
+        if not largest < np.inf or (first == PLUS).any():
             return False
         if self._seed:
-            return not (_begins(letters, POINT).any() or (_begins(letters, MINUS) & _begins(letters, POINT, 1)).any())
-        if _code(letters, 0).any() or (_begins(letters, MINUS) & _code(letters, 1)).any():
+            after_minus = letters.at(letters.starts[first == MINUS] + 1)
+            return not ((first == POINT).any() or (after_minus == POINT).any())
+        if _zero_before_digit(letters, first):
             return False
-        if (zero := sizes == 0).any() and _any(texts.filter(pa.array(zero)), guards.NOT_ZERO):
-            return False
+        doubts = [(sizes == 0, guards.NOT_ZERO), (letters.lengths > _DIGITS + len("."), guards.BEYOND_DOUBLE)]
         if largest >= NEIGHBOURS_FALL_TOGETHER:
-            large = texts.filter(pa.array(sizes >= NEIGHBOURS_FALL_TOGETHER))
-            if _any(large, guards.WHOLE_NUMBER):
-                return False
-        # The pattern costs four times the cast, so it sees only texts whose length leaves a doubt.
-        long = letters.lengths > _DIGITS + len(".")
-        return not long.any() or not _any(texts.filter(pa.array(long)), guards.BEYOND_DOUBLE)
+            doubts.append((sizes >= NEIGHBOURS_FALL_TOGETHER, guards.WHOLE_NUMBER))
+        # A pattern costs four times the cast, so it sees only the texts that leave a doubt.
+        return not any(doubt.any() and _any(texts.filter(pa.array(doubt)), lost) for doubt, lost in doubts)
 
 
-def _begins(letters: Letters, letter: int, at: int = 0) -> Mask:
-    """Tell which texts have a letter at a place near their beginning; nonsense where they are shorter."""
-    found: Mask = letters.data[letters.starts + at] == letter
-    return found
-
-
-def _code(letters: Letters, at: int) -> Mask:
-    """Tell which texts have a zero and another digit at a place: 007."""
-    zero = _begins(letters, ZERO, at)
-    return zero & (letters.lengths > at + 1) & is_digit(letters.data[letters.starts + at + 1]) if zero.any() else zero
+def _zero_before_digit(letters: Letters, first: Bytes) -> bool:
+    """Tell whether a text, a minus aside, has a zero and another digit first: 007."""
+    minus = first == MINUS
+    starts = letters.starts
+    if minus.any():
+        starts = starts + minus
+        first = letters.at(starts)
+    zero = (first == ZERO) & (letters.ends - starts > 1)
+    return bool(is_digit(letters.at(starts[zero] + 1)).any())
 
 
 def _any(texts: pa.Array, pattern: str) -> bool:
