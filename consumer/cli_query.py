@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import tomllib
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -64,23 +65,32 @@ def query(invocation: Invocation, sql: str, format_: str) -> int:
     return exits.OK
 
 
-class Assignments(click.ParamType[tuple[str, str]]):
-    """NAME=VALUE."""
+class Assignments(click.ParamType[tuple[str, Any]]):
+    """NAME=VALUE; a value in brackets or braces is TOML, any other is text."""
 
     name = "assignment"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         """Split at the first equals sign."""
         name, equals, text = value.partition("=")
         if not equals:
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
-        return name, text
+        if not text.lstrip().startswith(("[", "{")):
+            return name, text
+        try:
+            return name, tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            self.fail(f"{text!r} is not TOML: {error}", param, ctx)
 
 
 @click.command(
     "try",
     cls=Command,
-    examples=("lakedrop try export.csv", "lakedrop try export.csv.gz --option header=generate --option date_order=dmy"),
+    examples=(
+        "lakedrop try export.csv",
+        "lakedrop try export.csv.gz --option header=generate --option date_order=dmy",
+        "lakedrop try export.csv --option 'columns={zip = \"varchar\"}'",
+    ),
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -93,7 +103,7 @@ class Assignments(click.ParamType[tuple[str, str]]):
 )
 @click.option("--json", "as_json", is_flag=True, help="What was found, for machines.")
 @click.pass_obj
-def try_file(invocation: Invocation, file: Path, options: tuple[tuple[str, str], ...], as_json: bool) -> int:
+def try_file(invocation: Invocation, file: Path, options: tuple[tuple[str, Any], ...], as_json: bool) -> int:
     """
     Show what would become of one file; nothing is ingested.
 
@@ -125,7 +135,7 @@ def print_inspection(file: Path, found: dict[str, Any], preview: pa.Table) -> No
     print_detail(out, detail, indent=2, columns=COLUMNS)
     if preview.num_rows:
         out.print()
-        print_table(out, preview, noun="first row")
+        print_table(out, preview, noun="first row", hint="--json")
 
 
 def write_csv(result: pa.Table) -> None:

@@ -96,8 +96,8 @@ def print_columns(out: Console, detail: Mapping[str, Any], *, indent: int, most:
     table.add_column("column", no_wrap=True, overflow="ellipsis", max_width=min(LONGEST_NAME, out.width // 3))
     table.add_column("type", no_wrap=True, style="cyan")
     table.add_column("because", overflow="fold")
-    for name, kind, *reason in columns[:most]:
-        table.add_row(Text(shown(name)), kind, Text(shown(reason[0] if reason else "")))
+    for name, kind, *why in columns[:most]:
+        table.add_row(Text(shown(name)), kind, Text(shown(_because(kind, why))))
     out.print(Padding(table, (0, 0, 0, indent), expand=False))
     more = detail.get("column_count", len(columns)) - min(most, len(columns))
     if more > 0:
@@ -105,6 +105,19 @@ def print_columns(out: Console, detail: Mapping[str, Any], *, indent: int, most:
         by_type = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common())
         known = f": {by_type}" if kinds.total() == more else ""
         indented(out, Text(f"and {more:,} more{known}", "dim"), indent)
+
+
+def _because(kind: str, why: Sequence[Any]) -> str:
+    """Say why a column has its type: the reason, how many values would have fitted another, what was rescued."""
+    told: list[Any] = [*why, *("", 0, 0, None, 0)[len(why) :]]
+    reason, values, fits, against, rescued = told
+    parts = [reason]
+    if kind == "VARCHAR":
+        parts += [f"{fits:,} of {values:,} values would have fitted"] if fits else []
+    elif against is not None:
+        parts.append(f"not record {against[0]:,}, {against[1]!r}")
+    parts += [f"{rescued:,} rescued"] if rescued else []
+    return "; ".join(part for part in parts if part)
 
 
 def indented(out: Console, text: Text, indent: int, *, hanging: int = 0) -> None:

@@ -149,7 +149,7 @@ async def rebuild_table(
     return {**plan.json(), **result}
 
 
-def inspect(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], pa.Table]:
+def inspect(path: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], pa.Table]:
     """
     Read a CSV file as if it were the first of a new table. Blocks.
 

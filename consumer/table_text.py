@@ -25,8 +25,16 @@ GAP = 2
 NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 
 
-def print_table(out: Console, result: pa.Table, *, noun: str = "row") -> None:
-    """Print the first rows aligned; what does not fit the terminal is cut, and columns beyond it are counted."""
+def print_table(out: Console, result: pa.Table, *, noun: str = "row", hint: str = "--format json") -> None:
+    """
+    Print the first rows aligned; what does not fit the terminal is cut, and columns beyond it are counted.
+
+    Args:
+        out: Where to.
+        result: All rows.
+        noun: What a row is called.
+        hint: The option that shows all columns.
+    """
     rows = [[cell(value) for value in row.values()] for row in result.slice(0, MOST_ROWS).to_pylist()]
     names = [Text(shown(name), "bold") for name in result.column_names]
     natural = [max(text.cell_len for text in column) for column in zip(names, *rows, strict=True)]
@@ -42,7 +50,7 @@ def print_table(out: Console, result: pa.Table, *, noun: str = "row") -> None:
     if result.num_rows > MOST_ROWS:
         counted.append(f"the first {MOST_ROWS:,} are shown")
     if len(widths) < len(names):
-        counted.append(f"{numbered(len(names) - len(widths), 'column')} more: --format json shows all")
+        counted.append(f"{numbered(len(names) - len(widths), 'column')} more: {hint} shows all")
     out.print(f"({', '.join(counted)})", style="dim")
 
 

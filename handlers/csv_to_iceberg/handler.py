@@ -98,6 +98,7 @@ class CsvToIceberg:
             except Unpacked:
                 streamed = True
             else:
+                _warn_of_rejects(unit, target.table.name, landed)
                 return receipt_of_rows(found.etag, target.table.name, landed)
         raise TransientError(f"table {target.table.name} changed {MAX_STAGES} times while the object was being read")
 
@@ -265,6 +266,15 @@ class CsvToIceberg:
 def create(settings: LakeSettings, context: HandlerContext) -> CsvToIceberg:
     """Make the handler; opens the catalog."""
     return CsvToIceberg(settings, context)
+
+
+def _warn_of_rejects(unit: Unit, table: str, landed: Landed) -> None:
+    """Log the line numbers of the first rejected records, as the CSV specification asks."""
+    if (report := landed.report) and report.rejected:
+        lines = [reject.line for reject in report.rejects if reject.line is not None]
+        log.warning(
+            "csv.rejected", bucket=unit.bucket, key=unit.name, table=table, rejected=report.rejected, lines=lines
+        )
 
 
 def _own_entry(found: StoredObject, claim: Claim, own: Staged, report: Report) -> Entry[Staged]:

@@ -7,13 +7,16 @@ from typing import Any, Final
 
 from handlers.contract import ABSENT, UNKNOWN, Receipt
 from handlers.csv_to_iceberg.commit_port import Landed, Shown
-from handlers.csv_to_iceberg.results import Report
+from handlers.csv_to_iceberg.results import Report, ReportColumn
 
 VERSION: Final = "1"
 """Of this handler; raised when files would become other rows than before."""
 
 MOST_COLUMNS: Final = 100
 """Columns that a receipt tells of: one of 10,000 would weigh more than many a file."""
+
+LONGEST_TEXT: Final = 100
+"""Characters of a value that spoke against a type."""
 
 
 def receipt_of_rows(fingerprint: str, table: str, landed: Landed) -> Receipt:
@@ -61,10 +64,16 @@ def details(report: Report, most: int | None = None) -> dict[str, Any]:
         "escape": report.escape,
         "header_line": report.header_line,
         "column_count": len(report.columns),
-        "columns": [[column.name, column.type.value, column.reason] for column in report.columns[:most]],
+        "columns": [_column(column) for column in report.columns[:most]],
         "warnings": report.warnings,
         "rejects": [
             {"record": reject.record, "line": reject.line, "text": reject.text, "reason": reject.reason}
             for reject in report.rejects
         ],
     }
+
+
+def _column(column: ReportColumn) -> list[Any]:
+    """Return name, type, reason, values looked at, how many fitted, [record, text] of one that did not, rescued."""
+    against = None if column.against is None else [column.against.record, column.against.text[:LONGEST_TEXT]]
+    return [column.name, column.type.value, column.reason, column.values, column.fits, against, column.rescued]
