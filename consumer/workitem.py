@@ -104,7 +104,11 @@ def encode(hint: Hint) -> Message:
     headers = {"key": subject, "reason": hint.reason}
     if hint.error is not None:
         headers["error"] = hint.error
-    return Message(json.dumps(body, separators=(",", ":")).encode(), CONTENT_TYPE, headers, hint.id)
+    return Message(_ENCODER.encode(body).encode(), CONTENT_TYPE, headers, hint.id)
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+"""`json.dumps` would make one for each hint."""
 
 
 def decode(message: Message) -> Hint:

@@ -7,6 +7,7 @@ are collapsed and stripped, so none of lakedrop's own names (`_source_file`, `_i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -27,8 +28,11 @@ def table_name(rest_of_key: str) -> str | None:
     identifiers in many engines: accents are dropped, and a folder of which nothing is left becomes `t_<hash>`.
     """
     folder, slash, _ = rest_of_key.partition("/")
-    if not folder or not slash:
-        return None
+    return _table_of(folder) if folder and slash else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _table_of(folder: str) -> str:
     plain = unicodedata.normalize("NFKD", folder.casefold())
     without_accents = "".join(letter for letter in plain if not unicodedata.combining(letter))
     name = _NOT_ASCII_WORD.sub("_", without_accents).strip("_")
