@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
@@ -24,9 +25,10 @@ LIMIT: Final = 20
 
 
 class _Found(NamedTuple):
-    kept: int
-    rejected: list[dict[str, Any]]
-    rescued: list[dict[str, Any]]
+    kept: int = 0
+    rejected: Sequence[Mapping[str, Any]] = ()
+    rescued_rows: int = 0
+    rescued: Sequence[Mapping[str, Any]] = ()
 
 
 @click.command(
@@ -62,7 +64,7 @@ def rejects(invocation: Invocation, object_: str, limit: int, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps(_json(why, found), indent=2, ensure_ascii=False, default=_text))
     else:
-        _print(console(), settings, why, found)
+        _print(console(), settings, why, found, limit)
     return exits.OK
 
 
@@ -74,12 +76,12 @@ async def _why(settings: Settings, text: str) -> Why:
 def _found(settings: Settings, why: Why, limit: int) -> _Found:
     held = why.holds
     if held is None:
-        return _Found(0, [], [])
+        return _Found()
     with progress() as bar:
         bar.add_task("reading", total=None)
-        kept, rejected, rescued = rejections(settings, held.target, why.unit, held.fingerprint, limit)
+        found = _Found(**rejections(settings, held.target, why.unit, held.fingerprint, limit))
     # Before there was a table of them, the first ones were in the receipt only.
-    return _Found(kept, rejected or list(held.detail.get("rejects") or [])[:limit], rescued)
+    return found if found.kept else found._replace(rejected=list(held.detail.get("rejects") or [])[:limit])
 
 
 def _next(settings: Settings, why: Why) -> str:
@@ -101,7 +103,7 @@ def _json(why: Why, found: _Found) -> dict[str, Any]:
     }
 
 
-def _print(out: Console, settings: Settings, why: Why, found: _Found) -> None:
+def _print(out: Console, settings: Settings, why: Why, found: _Found, limit: int) -> None:
     name = f"{why.bucket}/{shown(why.unit)}"
     held = why.holds
     if why.error is not None:
@@ -119,11 +121,12 @@ def _print(out: Console, settings: Settings, why: Why, found: _Found) -> None:
     out.print(
         Text.assemble((name, "bold"), " in ", (held.target, "cyan"), f" (version {held.fingerprint[:12]}{version})")
     )
-    if not (counts.get("rejected") or counts.get("rescued") or found.rejected or found.rescued):
+    rejected = counts.get("rejected", found.kept)
+    if not rejected and not found.rescued_rows:
         out.print(f"Nothing was rejected and nothing rescued: {numbered(counts.get('rows', 0), 'row')}.")
         return
-    _print_rejected(out, counts.get("rejected", found.kept), found)
-    _print_rescued(out, counts.get("rescued"), found)
+    _print_rejected(out, rejected, found)
+    _print_rescued(out, found, limit)
 
 
 def _print_rejected(out: Console, total: int, found: _Found) -> None:
@@ -142,15 +145,17 @@ def _print_rejected(out: Console, total: int, found: _Found) -> None:
         out.print(f"  only the first {most:,} are kept; max_rejects of the route says how many", style="dim")
 
 
-def _print_rescued(out: Console, total: int | None, found: _Found) -> None:
+def _print_rescued(out: Console, found: _Found, limit: int) -> None:
     if not found.rescued:
         return
     out.print()
-    out.print("rescued cells" if total is None else f"rescued cells in {numbered(total, 'row')}", style="yellow")
+    out.print(f"rescued cells in {numbered(found.rescued_rows, 'row')}", style="yellow")
     for one in found.rescued:
         row = ", ".join(f"{column} {shown(str(value))}" for column, value in one["row"].items())
         out.print(f"  {shown(one['column'])}: {shown(one['text'])}", no_wrap=True, overflow="ellipsis")
         out.print(f"    in the row {row}", no_wrap=True, overflow="ellipsis", style="dim")
+    if found.rescued_rows > limit:
+        out.print(f"  and more: --limit {found.rescued_rows}", style="dim")
 
 
 def _text(value: Any) -> Any:

@@ -92,19 +92,17 @@ def query(settings: Settings, sql: str) -> pa.Table:
             raise CommandError("\n".join(filter(None, str(error).splitlines())), USAGE) from error
 
 
-def rejections(
-    settings: Settings, target: str, key: str, fingerprint: str, limit: int
-) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
+def rejections(settings: Settings, target: str, key: str, fingerprint: str, limit: int) -> dict[str, Any]:
     """
     Read what of a version of an object became neither row nor value. Blocks.
 
     Returns:
-        How many rejected records are kept; the first `limit` of them (record, line, text, reason); the rescued cells
-        of `limit` rows (column, text, row).
+        kept (rejected records there are), rejected (the first `limit`: record, line, text, reason), rescued_rows (rows
+        with rescued cells), rescued (the cells of `limit` rows: column, text, row).
     """
     with closing(Lake(_lake_settings(settings, ()))) as lake:
         found = read_rejections(lake, target, key, fingerprint, limit)
-    return found.kept, found.rejected, [asdict(cell) for cell in found.rescued]
+    return asdict(found)
 
 
 async def rebuild_table(

@@ -29,6 +29,7 @@ from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement, owner_bucket
 from handlers.csv_to_iceberg.maintenance import Maintenance
+from handlers.csv_to_iceberg.notices import notice_rescued, notice_size
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.rebuild import Rebuild
 from handlers.csv_to_iceberg.rebuild_site import FindIn, NoSuchTable, Progress, Site
@@ -87,8 +88,7 @@ class CsvToIceberg:
             landed = await target.committer.submit(Entry(unit.name, claim.token, mode, _future()))
             return receipt_of_absence(target.table.name, landed)
         (found,) = objects
-        if found.size > self._settings.large_file_warning:
-            log.warning("csv.large_file", bucket=unit.bucket, key=found.key, bytes=found.size, table=target.table.name)
+        noticed = notice_size(unit, target.table.name, found.size, self._settings.large_file_warning)
         streamed = found.size > self._settings.small_file_bytes
         for _ in range(MAX_STAGES):
             try:
@@ -99,6 +99,9 @@ class CsvToIceberg:
                 streamed = True
             else:
                 _warn_of_rejects(unit, target.table.name, landed)
+                if landed.report is not None:
+                    landed.report.warnings += noticed
+                    notice_rescued(unit, target.table.name, landed.report)
                 return receipt_of_rows(found.etag, target.table.name, landed)
         raise TransientError(f"table {target.table.name} changed {MAX_STAGES} times while the object was being read")
 

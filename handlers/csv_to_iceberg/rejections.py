@@ -38,7 +38,10 @@ class Rejections:
     """Rejected records that `_ingest_rejects` has."""
     rejected: list[dict[str, Any]]
     """record, line, text, reason; in the order of the file."""
+    rescued_rows: int
+    """Rows with rescued cells that the table has."""
     rescued: list[RescuedCell]
+    """Those of the first rows."""
 
 
 def rejections(lake: Lake, target: str, key: str, etag: str, limit: int) -> Rejections:
@@ -54,7 +57,7 @@ def rejections(lake: Lake, target: str, key: str, etag: str, limit: int) -> Reje
     """
     with duckdb.connect() as connection:
         kept, rejected = _rejected(connection, lake.load(f"{target.rpartition('.')[0]}.{REJECTS}"), key, etag, limit)
-        return Rejections(kept, rejected, _rescued(connection, lake.load(target), key, etag, limit))
+        return Rejections(kept, rejected, *_rescued(connection, lake.load(target), key, etag, limit))
 
 
 def _rejected(
@@ -76,23 +79,23 @@ def _rejected(
 
 def _rescued(
     connection: duckdb.DuckDBPyConnection, table: Table | None, key: str, etag: str, limit: int
-) -> list[RescuedCell]:
+) -> tuple[int, list[RescuedCell]]:
     if table is None:
-        return []
+        return 0, []
     names = [field.name for field in table.schema().fields]
     if not {RESCUED, SOURCE_FILE, SOURCE_ETAG} <= set(names):
-        return []
+        return 0, []
     found = fetch(
         connection,
-        f"SELECT * FROM ({readable(connection, table, 'data').sql}) WHERE {SOURCE_FILE} = $1"  # noqa: S608  # its own
+        f"SELECT count(*) OVER (), * FROM ({readable(connection, table, 'data').sql}) WHERE {SOURCE_FILE} = $1"  # noqa: S608  # its own
         f" AND ($2 = $3 OR {SOURCE_ETAG} = $2) AND {RESCUED} IS NOT NULL LIMIT $4",
         [key, etag, UNKNOWN, limit],
     )
     cells = []
     for values in found:
-        row = dict(zip(names, values, strict=True))
+        row = dict(zip(names, values[1:], strict=True))
         known = [(name, value) for name, value in row.items() if name not in OWN_COLUMNS and value is not None]
         cells += [
             RescuedCell(column, text, dict(known[:SHOWN_CELLS])) for column, text in json.loads(row[RESCUED]).items()
         ]
-    return cells
+    return (found[0][0] if found else 0), cells
