@@ -14,7 +14,7 @@ import structlog
 from consumer import exits
 from consumer.app import App, open_app
 from consumer.cli import Command, Invocation, is_home
-from consumer.collector import spare_what_stays
+from consumer.collector import sparing_what_stays
 from consumer.held import Settled
 from consumer.ledger_views import Chosen, Selection, Unsettled
 from consumer.live import LiveLines, numbered
@@ -96,8 +96,7 @@ def _ignore(_settled: Settled) -> None:
 async def _serve(settings: Settings, *, readable: bool) -> int:
     signals = Signals(settings, cut_off=exits.OK)
     live = _live(settings)
-    async with open_app(settings, on_settled=live.settled if live else _ignore) as app:
-        spare_what_stays()
+    async with open_app(settings, on_settled=live.settled if live else _ignore) as app, sparing_what_stays():
         try:
             app.start_workers()
             await app.start_service()
@@ -141,8 +140,7 @@ async def _once(settings: Settings, wait: float) -> int:
         if live is not None:
             live.settled(settled)
 
-    async with open_app(settings, on_settled=on_settled) as app:
-        spare_what_stays()
+    async with open_app(settings, on_settled=on_settled) as app, sparing_what_stays():
         try:
             app.start_workers()
             report, later = await signals.unless_stopped(_work_off(app, wait, live))

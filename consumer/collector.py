@@ -8,6 +8,8 @@ the program's own, and those of the units under way.
 from __future__ import annotations
 
 import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 YOUNG: Final = 20_000
@@ -16,8 +18,15 @@ YOUNG: Final = 20_000
 THRESHOLDS: Final = (YOUNG, 20, 50)
 
 
-def spare_what_stays() -> None:
-    """Leave alone what was made so far, and look less often through what is made from now on."""
+@asynccontextmanager
+async def sparing_what_stays() -> AsyncIterator[None]:
+    """Leave alone what was made so far, and look less often through what is made in this block."""
+    before = gc.get_threshold()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()  # else DuckDB's objects outlive their library, which then complains of leaks
