@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, NamedTuple, Protocol
@@ -44,12 +45,14 @@ class _Format(NamedTuple):
 
 
 # Worst ratios: gzip 1,032, zstd 44,000 (a 3-byte block of 128 KiB), xz 7,000, bzip2 up to 45 bytes for 900 kB.
-_FORMATS: Final = {
-    b"\x1f\x8b": _Format("gzip", 32 * KIB, lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)),
-    b"BZh": _Format("bzip2", KIB, bz2.BZ2Decompressor),
-    b"\xfd7zXZ\x00": _Format("xz", 4 * KIB, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
-    b"\x28\xb5\x2f\xfd": _Format("zstd", KIB, lambda: zstandard.ZstdDecompressor().decompressobj()),
-}
+_FORMATS: Final = (
+    (re.compile(rb"\x1f\x8b"), _Format("gzip", 32 * KIB, lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16))),
+    # Three letters alone may be text: a block, or the end of an archive without any, begins with these digits.
+    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), _Format("bzip2", KIB, bz2.BZ2Decompressor)),
+    (re.compile(rb"\xfd7zXZ\x00"), _Format("xz", 4 * KIB, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY))),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), _Format("zstd", KIB, lambda: zstandard.ZstdDecompressor().decompressobj())),
+)
+_LONGEST_MAGIC: Final = 10
 
 _DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
 """What the libraries raise over damaged data; bz2 raises plain OSError and ValueError."""
@@ -72,10 +75,10 @@ def unpacked(chunks: Iterator[bytes], options: Options) -> tuple[str, Iterator[b
     head = b""
     for chunk in chunks:
         head += chunk
-        if len(head) >= max(map(len, _FORMATS)):
+        if len(head) >= _LONGEST_MAGIC:
             break
-    for magic, known in _FORMATS.items():
-        if head.startswith(magic):
+    for magic, known in _FORMATS:
+        if magic.match(head):
             return known.name, _members(known, _again(head, chunks), options)
     return "", _again(head, chunks)
 
@@ -89,30 +92,46 @@ def _again(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 def _members(known: _Format, chunks: Iterator[bytes], options: Options) -> Iterator[bytes]:
     """Unpack one member (gzip) or frame (zstd) after the other."""
     unpacker = known.start()
-    packed = plain = 0
+    packed = plain = whole = 0
     begun = False
     for chunk in chunks:
         at = 0
         while at < len(chunk):
             if unpacker.eof:
+                # Tapes and block devices pad with zeros; xz has them by its standard (section 2.2).
+                at = len(chunk) - len(chunk[at:].lstrip(b"\0"))
+                if at == len(chunk):
+                    break
                 unpacker = known.start()
                 begun = False
             step = chunk[at : at + known.step]
             try:
                 out = unpacker.decompress(step)
             except _DAMAGE as damage:
-                raise BadCompression(
-                    f"The {known.name} archive is damaged after {packed + at:,} bytes ({damage}): upload it again."
-                ) from damage
+                raise _damaged(known, packed + at, len(step), begun=begun, whole=whole) from damage
             begun = True
             at += len(step) - len(unpacker.unused_data)
             plain += len(out)
+            whole += unpacker.eof
             _check(known, packed + at, plain, options)
             if out:
                 yield out
         packed += len(chunk)
     if begun and not unpacker.eof:
         raise BadCompression(f"The {known.name} archive ends too early, after {packed:,} bytes: upload it again.")
+
+
+def _damaged(known: _Format, at: int, size: int, *, begun: bool, whole: int) -> BadCompression:
+    """Say what is wrong with the `size` bytes from `at`, after so many whole members."""
+    if whole and not begun:
+        return BadCompression(
+            f"The {known.name} archive ends after about {at:,} bytes, and what follows is no {known.name}: upload the "
+            "archive alone."
+        )
+    # Damage shows where the archive contradicts itself, or at its checksum: later than where it is.
+    return BadCompression(
+        f"The {known.name} archive is damaged, somewhere in its first {at + size:,} bytes: upload it again."
+    )
 
 
 def _check(known: _Format, packed: int, plain: int, options: Options) -> None:

@@ -1,5 +1,5 @@
 """
-Encodings: byte order mark, UTF-8, UTF-16 by its zeros, what charset-normalizer says, Windows-1252.
+Encodings: byte order mark, UTF-8, UTF-16 by its zeros, the code page that makes words of the bytes.
 
 Whatever it is, it leaves this module as UTF-8 without a mark.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
-import charset_normalizer
 import pyarrow as pa
 
+from handlers.csv_to_iceberg import codepages
+from handlers.csv_to_iceberg.documents import refuse_binaries, refuse_documents
 from handlers.csv_to_iceberg.errors import EncodingUnknown, NotText
-from handlers.csv_to_iceberg.options import KIB
 
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -26,40 +26,24 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-_BINARY: Final = (
-    (b"PK\x03\x04", "a ZIP archive or an Excel workbook (.xlsx): export its sheet as CSV"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word document: export its sheet as CSV"),
-    (b"PAR1", "a Parquet file"),
-    (b"%PDF-", "a PDF"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"SQLite format 3\0", "an SQLite database"),
-    (b"\x7fELF", "a program"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive: use gzip, bzip2, xz or zstd"),
-    (b"Rar!", "a RAR archive: use gzip, bzip2, xz or zstd"),
-    (b"Obj\x01", "an Avro file"),
-    (b"ORC", "an ORC file"),
-)
-
 _CONTROLS: Final = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1a\x1b") + b"\x7f"
 _MANY_CONTROLS: Final = 0.3
 """Share of control characters above which valid UTF-8 is no text: columns of NULs and separators stay below."""
 _SOME_CONTROLS: Final = 0.02
 """The same for bytes that are no UTF-8: text in an old encoding has next to none, noise has 11 %."""
 
-_SAMPLE: Final = 64 * KIB
 _LONGEST_CHARACTER: Final = 4
 """Bytes of UTF-8."""
 
-_CANDIDATES: Final = (
-    "cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254",
-    "shift_jis", "euc_jp", "gb18030", "big5", "euc_kr",
-)  # fmt: skip
-_CLEARLY: Final = 0.02
-"""By how much another encoding's text must look more like a language than the Windows-1252 reading."""
-
-_FALLBACK: Final = "cp1252"
+_MANY_ZEROS_SHARE: Final = 0.4
+"""Of every second byte of Western text in UTF-16."""
+_FEW_ZEROS_SHARE: Final = 0.02
+"""The same for other alphabets: delimiters and line ends have them."""
+_FEW_ZEROS: Final = 2
+_STRAY_ZEROS: Final = 0.05
+"""Share of zeros among the other bytes."""
+_MOST_CHARACTERS: Final = 0.8
+"""Share of letters, digits and ASCII in a text of any alphabet."""
 
 
 class Encoding(NamedTuple):
@@ -75,21 +59,23 @@ def recognise(sample: bytes, *, complete: bool) -> Encoding:
 
     Raises:
         NotText: It is something else.
+        EncodingUnknown: No encoding explains it, or several do.
     """
     for mark, name in _MARKS:
         if sample.startswith(mark):
+            refuse_documents(sample[len(mark) :], name)
             return Encoding(name, len(mark))
     utf8 = is_utf8(sample, complete=complete)
     controls = _controls(sample)
-    for magic, what in _BINARY:
-        if sample.startswith(magic) and (controls or not utf8):
-            raise NotText(f"The file is {what}.")
+    if controls or not utf8:
+        refuse_binaries(sample)
     if utf16 := _utf16_without_mark(sample):
         _refuse_noise(_controls(sample.decode(utf16, "replace").encode()), _SOME_CONTROLS)
         return Encoding(utf16)
     _refuse_noise(controls, _MANY_CONTROLS if utf8 else _SOME_CONTROLS)
+    refuse_documents(sample, "utf-8")
     # Damaged UTF-8 is for `transcoded` to refuse, with the place.
-    return Encoding("utf-8" if utf8 or _mostly_utf8(sample) else _legacy(sample))
+    return Encoding("utf-8" if utf8 or _mostly_utf8(sample) else codepages.told(sample))
 
 
 def transcoded(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
@@ -107,13 +93,16 @@ def transcoded(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
         return
     decoder = codecs.getincrementaldecoder(encoding.name)("strict")
     at = encoding.mark
+    lines = _Lines()
     for chunk in chain(chunks, [b""]):
-        held = decoder.getstate()[0]
+        held = len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final=not chunk).encode()
         except UnicodeDecodeError as error:
-            raise _contradiction(encoding, chunk, at - len(held) + error.start, proven=False) from error
+            before = error.object[: error.start].decode(encoding.name, "replace").encode()
+            raise _damaged(encoding, error, at - held, lines.after(before)) from error
         at += len(chunk)
+        lines.add(text)
         if text:
             yield text
 
@@ -129,6 +118,7 @@ def _without(mark: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _checked(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
     """Yield UTF-8 as it is. Arrow checks it at thrice the speed of decoding, and lets other threads run meanwhile."""
     at = encoding.mark
+    lines = _Lines()
     held = b""
     proven = False
     for chunk in chain(chunks, [b""]):
@@ -140,12 +130,35 @@ def _checked(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
             try:
                 pa.array([text], pa.binary()).cast(pa.string())
             except pa.ArrowInvalid as invalid:
-                where = _first_invalid(text)
-                raise _contradiction(encoding, text, at + where, proven=proven) from invalid
+                if not proven and not encoding.mark and not _mostly_utf8(text):
+                    codec = codepages.told(text)
+                    if codec != encoding.name:
+                        raise OtherEncoding(codec) from invalid
+                error = _first_error(text)
+                raise _damaged(encoding, error, at, lines.after(text[: error.start])) from invalid
             proven = True
         at += len(text)
+        lines.add(text)
         if text:
             yield text
+
+
+class _Lines:
+    """Counts lines that are passed on: LF and CRLF as one, CR where there is nothing else."""
+
+    def __init__(self) -> None:
+        self._feeds = 0
+        self._returns = 0
+
+    def add(self, text: bytes) -> None:
+        self._feeds += text.count(b"\n")
+        if not self._feeds:
+            self._returns += text.count(b"\r")
+
+    def after(self, text: bytes) -> int:
+        """Return the number of the line, from 1, that comes after all that and a text."""
+        self.add(text)
+        return (self._feeds or self._returns) + 1
 
 
 def _whole_characters(text: bytes) -> int:
@@ -160,12 +173,13 @@ def _whole_characters(text: bytes) -> int:
     return len(text)
 
 
-def _first_invalid(data: bytes) -> int:
+def _first_error(data: bytes) -> UnicodeDecodeError:
+    """Return what is wrong with bytes that are not UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        return error.start
-    return 0
+        return error
+    raise AssertionError("Arrow and Python disagree about UTF-8")
 
 
 class OtherEncoding(Exception):
@@ -176,26 +190,18 @@ class OtherEncoding(Exception):
         self.name = name
 
 
-def _contradiction(encoding: Encoding, data: bytes, offset: int, *, proven: bool) -> OtherEncoding | EncodingUnknown:
-    """Decide what to do about bytes that the encoding cannot explain. `proven`: earlier text used it beyond ASCII."""
-    if encoding.name == "utf-8" and not encoding.mark and not proven and not _mostly_utf8(data):
-        return OtherEncoding(_legacy(data))
-    if encoding.name in _CANDIDATES and encoding.name != _FALLBACK:
-        return OtherEncoding(_FALLBACK)
-    return EncodingUnknown(f"The text is {encoding.name} but for bytes at offset {offset:,}: save the file as UTF-8.")
-
-
-def _legacy(sample: bytes) -> str:
-    """Name the 8-bit or East Asian encoding that best explains bytes that are not UTF-8."""
-    telling = b"\n".join(line for line in sample.splitlines() if not line.isascii())[:_SAMPLE]
-    matches = charset_normalizer.from_bytes(telling, cp_isolation=list(_CANDIDATES))
-    best = matches.best()
-    if best is None or telling.decode(_FALLBACK, "replace") == str(best):
-        return _FALLBACK
-    for match in matches:
-        if match.encoding == _FALLBACK and best.coherence - match.coherence <= _CLEARLY:
-            return _FALLBACK
-    return best.encoding
+def _damaged(encoding: Encoding, error: UnicodeDecodeError, offset: int, line: int) -> EncodingUnknown:
+    """Say where a text breaks its encoding; `offset` is that of the bytes that were decoded."""
+    name = encoding.name.upper()
+    if error.end == len(error.object) and "unexpected end" in error.reason:
+        return EncodingUnknown(
+            f"The text is {name}, but line {line:,} ends within a character: the file was cut short. Upload it again."
+        )
+    at = offset + error.start
+    return EncodingUnknown(
+        f"The text is {name} but for byte 0x{error.object[error.start]:02X} on line {line:,} (offset {at:,}). Repair "
+        "that line, or save the file as UTF-8."
+    )
 
 
 def _mostly_utf8(data: bytes) -> bool:
@@ -217,14 +223,25 @@ def is_utf8(data: bytes, *, complete: bool = True) -> bool:
 
 
 def _utf16_without_mark(sample: bytes) -> str | None:
-    """Recognise UTF-16 by its zeros: every second byte of Western text, whereas padding has them anywhere."""
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    """
+    Recognise UTF-16 by its zeros: every second byte of Western text, and of the delimiters and line ends of any.
+
+    Padding has zeros anywhere, and a few in a text of single bytes make no text of double ones.
+    """
+    zeros = (sample[0::2].count(0), sample[1::2].count(0))
     half = len(sample) // 2
-    if odd > 0.4 * half and even < 0.05 * half:
-        return "utf-16-le"
-    if even > 0.4 * half and odd < 0.05 * half:
-        return "utf-16-be"
+    for name, own, others in (("utf-16-le", zeros[1], zeros[0]), ("utf-16-be", zeros[0], zeros[1])):
+        if others > _STRAY_ZEROS * half or own <= max(others, _FEW_ZEROS, _FEW_ZEROS_SHARE * half):
+            continue
+        if own > _MANY_ZEROS_SHARE * half or _has_lines(sample, sample[: half * 2].decode(name, "replace")):
+            return name
     return None
+
+
+def _has_lines(sample: bytes, text: str) -> bool:
+    """Tell whether most of what may be line ends are some in UTF-16, and the text around them is one."""
+    usual = sum(character.isalnum() or character.isascii() for character in text)
+    return 2 * text.count("\n") > sample.count(b"\n") and usual > _MOST_CHARACTERS * len(text)
 
 
 def _refuse_noise(controls: float, limit: float) -> None:

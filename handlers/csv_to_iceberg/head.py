@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from handlers.csv_to_iceberg.content import SAMPLE
 from handlers.csv_to_iceberg.decompress import chunks_of, unpacked
 from handlers.csv_to_iceberg.encoding import Encoding, recognise, transcoded
-from handlers.csv_to_iceberg.errors import EmptyFile, RecordTooLarge
+from handlers.csv_to_iceberg.errors import CsvError, EmptyFile, EncodingUnknown, RecordTooLarge
 from handlers.csv_to_iceberg.header import detect_layout
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
@@ -45,8 +45,12 @@ def read_head(raw: BinaryIO, options: Options, encoding: str | None) -> Head:
     data, complete = _beginning(plain, 0, options)
     if not data:
         raise EmptyFile("The file is empty (0 bytes).")
-    told = Encoding(encoding) if encoding else recognise(data, complete=complete)
-    text = transcoded(chain([data], plain), told)
+    try:
+        told = Encoding(encoding) if encoding else recognise(data, complete=complete)
+    except CsvError:
+        _check_to_the_end(compression, plain)
+        raise
+    text = _sound(transcoded(chain([data], plain), told), compression, plain)
     sample, complete = _beginning(text, 2, options)
     layout, characters = detect_layout(sample.decode(), complete=complete, options=options)
     at = len(sample.decode()[:characters].encode())
@@ -70,3 +74,19 @@ def _beginning(chunks: Iterator[bytes], lines: int, options: Options) -> tuple[b
                 "Check that the file has line breaks."
             )
     return b"".join(taken), True
+
+
+def _sound(text: Iterator[bytes], compression: str, plain: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the text; when it turns out to be broken, blame the archive it came from if that is."""
+    try:
+        yield from text
+    except EncodingUnknown:
+        _check_to_the_end(compression, plain)
+        raise
+
+
+def _check_to_the_end(compression: str, plain: Iterator[bytes]) -> None:
+    """Unpack what is left of an archive: its checksum tells whether damage is the archive's or the text's own."""
+    if compression:
+        for _ in plain:
+            pass

@@ -4,13 +4,18 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import lzma
+import tarfile
+import zipfile
 from collections.abc import Callable
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from handlers.csv_to_iceberg.errors import BadCompression, DecompressionBomb, EncodingUnknown, NotText
+from handlers.csv_to_iceberg.errors import BadCompression, DecompressionBomb, EmptyFile, EncodingUnknown, NotText
 from tests.unit.csv.reading import Reading, streamed
 
 Read = Callable[..., Reading]
@@ -39,23 +44,80 @@ def test_western_encodings(read: Read, data: bytes, encoding: str) -> None:
     assert reading.report.encoding == encoding
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        ("имя,город\nИван,Москва\nПётр,Санкт-Петербург\nОльга,Новосибирск\n", "cp1251"),
-        ("名前,都市\n田中,東京\n鈴木,大阪\n佐藤さん,名古屋です\n", "shift_jis"),
-        ("姓名,城市\n王伟,北京\n李娜,上海市中心\n", "gb18030"),
-        ("imię,miasto\nŁukasz,Łódź\nZażółć gęślą jaźń,Kraków\nŚwięta,Gdańsk\n", "cp1250"),
-        ("όνομα,πόλη\nΓιώργος,Αθήνα\nΕλένη,Θεσσαλονίκη\n", "cp1253"),
+WORDS = {
+    "Ayşe,İstanbul\nMehmet Yılmaz,Eskişehir\n": ["cp1254", "iso8859_9"],
+    "Þórður,Reykjavík\nGuðrún,Ísafjörður\n": ["cp1252"],
+    "François,Besançon\nNoël,Évry\nHélène,Orléans\n": ["cp1252", "iso8859_1", "iso8859_15", "mac_roman", "cp850"],
+    "Weiß,Nürnberg\nSchröder,Düsseldorf\nJäger,München\n": ["cp1252", "iso8859_15", "mac_roman", "cp850"],
+    "Stuhl,12 €\nTisch,30 €\nBüro,7 €\n": ["cp1252", "iso8859_15"],
+    "Łukasz,Łódź\nZażółć gęślą jaźń,Kraków\nŚwięta,Gdańsk\n": ["cp1250", "iso8859_2", "cp852"],
+    "Jiří Dvořák,Plzeň\nŠárka Nováková,České Budějovice\nTomáš Černý,Ústí\n": ["cp1250", "iso8859_2", "cp852"],
+    "Győző,Székesfehérvár\nErzsébet,Győr\nÖdön,Hódmezővásárhely\n": ["cp1250", "iso8859_2"],
+    "Иван,Москва\nПётр,Санкт-Петербург\nОльга,Новосибирск\n": [
+        "cp1251",
+        "koi8_r",
+        "iso8859_5",
+        "cp866",
+        "mac_cyrillic",
     ],
+    "Γιώργος,Αθήνα\nΕλένη,Θεσσαλονίκη\n": ["cp1253", "iso8859_7"],
+    "דוד,ירושלים\nשרה,תל אביב\nמשה,חיפה\n": ["cp1255", "iso8859_8"],
+    "محمد,القاهرة\nفاطمة,الرياض\nعلي,بغداد\n": ["cp1256", "iso8859_6"],
+    "Žydrūnas,Šiauliai\nEglė,Panevėžys\nJūratė,Klaipėda\n": ["cp1257", "iso8859_13"],
+    "田中,東京\n鈴木,大阪\n佐藤さん,名古屋です\n": ["shift_jis", "euc_jp"],
+    "王伟,北京\n李娜,上海市中心\n张三,广州\n": ["gb18030"],
+    "王偉,台北\n李娜,高雄市中心\n張三,臺中\n": ["big5"],
+    "김철수,서울\n이영희,부산광역시\n": ["euc_kr"],
+    "สมชาย,กรุงเทพมหานคร\nสมหญิง,เชียงใหม่\nประเทศไทย,ภูเก็ต\n": ["cp874"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [(text, encoding) for text, encodings in WORDS.items() for encoding in encodings]
 )
-def test_other_alphabets_are_recognised(read: Read, text: str, encoding: str) -> None:
+def test_a_code_page_is_told_by_the_words_it_makes(read: Read, text: str, encoding: str) -> None:
+    reading = read(b"name,city\n" + text.encode(encoding))
+
+    assert reading.rows == [tuple(line.split(",")) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("text", ["имя,город\nИван,Москва\nПётр,Омск\n", "名前,都市\n上田,東京\n上野,大阪\n"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32", "utf-8-sig"])
+def test_unicode_is_told_in_any_alphabet(read: Read, text: str, encoding: str) -> None:
     first, *rows = [tuple(line.split(",")) for line in text.splitlines()]
 
     reading = read(text.encode(encoding))
 
     assert tuple(reading.table.column_names[:2]) == first
     assert reading.rows == rows
+
+
+def test_a_few_nul_characters_do_not_make_it_utf16(read: Read) -> None:
+    assert read(b"a,b\n1,x\0\n2,y\0\0\n").rows == [(1, "x\0"), (2, "y\0\0")]
+
+
+@pytest.mark.parametrize("sign", ["5 °C", "£5", "20 µm", "© Acme", "½ cup", "“so”", "it’s", "A – B", "§ 5", "naïve"])
+def test_a_lone_sign_is_windows_1252(read: Read, sign: str) -> None:
+    assert read(f"id,text\n1,{sign}\n".encode("cp1252")).rows == [(1, sign)]
+
+
+def test_too_little_text_to_tell_its_encoding_fails(read: Read) -> None:
+    with pytest.raises(EncodingUnknown, match=r"no known encoding makes words of it\. Save the file as UTF-8"):
+        read(b"id,name\n1," + bytes(range(0x80, 0x100)) + b"\n")
+    with pytest.raises(EncodingUnknown, match=r"it reads well as .* and as .*\. Save the file as UTF-8"):
+        read("id,name\n1,şeker\n".encode("cp1254"))
+
+
+def test_text_partly_in_utf8_and_partly_in_windows_1252_fails(read: Read) -> None:
+    with pytest.raises(EncodingUnknown, match="UTF-8 but for byte 0xE9 on line 3"):
+        read("id,name\n1,Zoé\n".encode() + "2,Zoé\n3,café\n4,née\n".encode("cp1252"))
+
+
+def test_east_asian_text_with_a_broken_byte_is_not_read_as_another(read: Read) -> None:
+    text = "名前,都市\n" + "田中,東京\n佐藤さん,名古屋です\n" * 20_000
+
+    with pytest.raises(EncodingUnknown, match="CP932 but for byte 0x82 on line 40,002"):
+        read(text.encode("cp932") + b"\x82\n")
 
 
 def test_text_that_turns_out_not_to_be_utf8_late_is_read_again() -> None:
@@ -69,8 +131,17 @@ def test_text_that_turns_out_not_to_be_utf8_late_is_read_again() -> None:
 
 
 def test_damaged_utf8_fails_with_the_place(read: Read) -> None:
-    with pytest.raises(EncodingUnknown, match="offset 18"):
+    with pytest.raises(EncodingUnknown, match=r"UTF-8 but for byte 0xFF on line 2 \(offset 18\)\. Repair that line"):
         read("id,name\n1,äöüß\n".encode()[:-1] + b"\xff\n")
+    with pytest.raises(EncodingUnknown, match="line 3 ends within a character: the file was cut short"):
+        read("id,name\n1,äöüß\n2,ä".encode()[:-1])
+
+
+def test_a_byte_that_is_no_utf8_late_in_a_stream_fails_with_its_line() -> None:
+    lines = "1,äöü\n" * 400_000
+
+    with pytest.raises(EncodingUnknown, match="byte 0xE9 on line 400,002"):
+        streamed(b"id,name\n" + lines.encode() + b"2,caf\xe9\n3,x\n", step=60_000)
 
 
 @pytest.mark.parametrize("step", [1, 7])
@@ -95,6 +166,68 @@ def test_characters_cut_by_the_network_come_together(step: int) -> None:
 def test_binary_junk_is_not_text(read: Read, data: bytes) -> None:
     with pytest.raises(NotText):
         read(data)
+
+
+def zipped(name: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, TEXT)
+    return out.getvalue()
+
+
+def parquet() -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}), out)
+    return out.getvalue()
+
+
+def tarred() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        member = tarfile.TarInfo("a.csv")
+        member.size = len(TEXT.encode())
+        archive.addfile(member, io.BytesIO(TEXT.encode()))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (zipped("a.csv"), "a ZIP archive: unpack it"),
+        (zipped("xl/workbook.xml"), "an Excel workbook"),
+        (parquet(), "a Parquet file"),
+        (tarred(), "a tar archive"),
+        (gzip.compress(tarred()), "a tar archive"),
+        (gzip.compress(gzip.compress(TEXT.encode())), "a gzip archive within an archive"),
+        (bz2.compress(lzma.compress(TEXT.encode())), "an xz archive within an archive"),
+        (b"<!DOCTYPE html>\n<html><body>Not, found</body></html>\n", "an HTML page"),
+        (codecs.BOM_UTF8 + b"\n<html>\n", "an HTML page"),
+        (b'<?xml version="1.0"?>\n<rows/>\n', "XML"),
+        (b'{"id": 1, "name": "a"}\n{"id": 2, "name": "b"}\n', "JSON"),
+        (b'[\n  {"id": 1, "name": "a"},\n  {"id": 2}\n]\n', "JSON"),
+        ('{"id": 1, "name": "é"}\n'.encode("utf-16"), "JSON"),
+        (b"{\\rtf1\\ansi a,b\n}", "an RTF document"),
+    ],
+)
+def test_what_is_no_table_is_named(read: Read, data: bytes, what: str) -> None:
+    with pytest.raises(NotText, match=what):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'["a"],b\n1,2\n',
+        b"{a},b\n1,2\n",
+        b'{"a"},b\n{"a": 2},c\n',
+        b"<b>,c\n1,2\n",
+        b"BZh,a\n1,2\n",
+        b"PAR1,ORC\n1,2\n",
+        b"[id],[name]\n1,2\n",
+    ],
+)
+def test_tables_that_begin_like_something_else_are_read(read: Read, data: bytes) -> None:
+    assert read(data).report.rows >= 1
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -138,9 +271,40 @@ def test_damaged_archives_fail(read: Read, name: str) -> None:
         read(bytes(packed))
 
 
-def test_garbage_after_an_archive_fails(read: Read) -> None:
+@pytest.mark.parametrize("name", PACKERS)
+def test_garbage_after_an_archive_fails(read: Read, name: str) -> None:
+    with pytest.raises(BadCompression, match=f"what follows is no {name}"):
+        read(PACKERS[name](TEXT.encode()) + b"garbage, not a member")
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_zeros_after_an_archive_are_padding(read: Read, name: str) -> None:
+    pack = PACKERS[name]
+
+    assert read(pack(TEXT.encode()) + bytes(4)).rows == ROWS
+    assert read(pack(TEXT.encode()) + bytes(8) + pack(b"4,last\n") + bytes(2000)).rows == [*ROWS, (4, "last")]
+
+
+def test_a_wrong_checksum_is_not_blamed_on_the_text(read: Read) -> None:
+    packed = bytearray(gzip.compress(TEXT.encode()))
+    packed[-8] ^= 0xFF
+
+    with pytest.raises(BadCompression, match=f"damaged, somewhere in its first {len(packed)} bytes: upload it again"):
+        read(bytes(packed))
+
+
+@pytest.mark.parametrize("level", [0, 9])
+def test_damaged_text_of_a_damaged_archive_is_blamed_on_the_archive(read: Read, level: int) -> None:
+    packed = gzip.compress("id,name\n1,äöüß\n".encode() * 1000, level)
+    damaged = packed[:60].replace("ö".encode(), b"\xff\xff") + packed[60:] if level == 0 else packed[:-8] + bytes(8)
+
     with pytest.raises(BadCompression):
-        read(gzip.compress(TEXT.encode()) + b"garbage, not a member")
+        read(damaged)
+
+
+def test_an_archive_of_nothing_is_an_empty_file(read: Read) -> None:
+    with pytest.raises(EmptyFile):
+        read(gzip.compress(b""))
 
 
 def test_plain_text_named_gz_is_read_as_it_is(read: Read) -> None:
