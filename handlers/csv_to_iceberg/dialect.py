@@ -80,13 +80,18 @@ def detect_dialect(text: str, *, complete: bool = True, delimiter: str = "") -> 
     sample = _beginning(text, _SAMPLE)
     whole = complete and len(sample) == len(text)
     lines = lines_of(sample)
-    judged = [_judge(lines, dialect, quoting) for dialect, quoting in _candidates(sample, delimiter, complete=whole)]
     column = _Judged(Dialect(delimiter), 0) if delimiter else _one_column(lines, text)
     best = column
-    for other in judged:
-        alike = best is not column and best.dialect.delimiter == other.dialect.delimiter
-        if other.score > best.score * (_SIMPLER if alike else 1):
-            best = other
+    judged: list[_Judged] = []
+    for candidate in [delimiter] if delimiter else _LIKELY:
+        if candidate not in sample or best.score >= _LIKELY.get(candidate, 1):
+            continue
+        for dialect, quoting in _candidates(sample, candidate, complete=whole):
+            other = _judge(lines, dialect, quoting)
+            judged.append(other)
+            alike = best is not column and best.dialect.delimiter == other.dialect.delimiter
+            if other.score > best.score * (_SIMPLER if alike else 1):
+                best = other
     if best is column and (named := _of_first_line(lines)):
         best = _Judged(Dialect(named), 0)
     return Detected(best.dialect, _reason(best, [column, *judged]))
@@ -104,23 +109,20 @@ def _beginning(text: str, length: int) -> str:
     return text
 
 
-def _candidates(text: str, declared: str, *, complete: bool) -> Iterator[tuple[Dialect, Quoting]]:
-    """Yield the dialects that the characters of a text allow, for each delimiter the simplest first."""
-    for delimiter in [declared] if declared else _LIKELY:
-        if delimiter not in text:
-            continue
-        written = [delimiter]
-        if delimiter in _DOUBLED and delimiter * 2 in text:
-            written = [delimiter, delimiter * 2] if _stands_alone(text, delimiter) else [delimiter * 2]
-        for form, quote in itertools.product(written, _quotes(text, delimiter)):
-            for dialect in _variants(text, Dialect(form, quote), complete=complete):
-                quoting = quoting_of(text, dialect, complete=complete)
-                if not quoting.stray:
-                    yield dialect, quoting
-                elif quoting.cells:
-                    yield replace(dialect, damaged=True), quoting
-                else:
-                    yield replace(dialect, quote=""), quoting
+def _candidates(text: str, delimiter: str, *, complete: bool) -> Iterator[tuple[Dialect, Quoting]]:
+    """Yield the dialects of a delimiter that the characters of a text allow, the simplest first."""
+    written = [delimiter]
+    if delimiter in _DOUBLED and delimiter * 2 in text:
+        written = [delimiter, delimiter * 2] if _stands_alone(text, delimiter) else [delimiter * 2]
+    for form, quote in itertools.product(written, _quotes(text, delimiter)):
+        for dialect in _variants(text, Dialect(form, quote), complete=complete):
+            quoting = quoting_of(text, dialect, complete=complete)
+            if not quoting.stray:
+                yield dialect, quoting
+            elif quoting.cells:
+                yield replace(dialect, damaged=True), quoting
+            else:
+                yield replace(dialect, quote=""), quoting
 
 
 def _stands_alone(text: str, delimiter: str) -> bool:
@@ -177,11 +179,13 @@ def _with_blanks(text: str, dialect: Dialect, quoting: Quoting, *, complete: boo
     if quoting.stray and re.search(rf"(?:{found}|^) +{quote}|{quote} +{found}", text, re.MULTILINE):
         between = quoting_of(text, loose, complete=complete)
     quotes_spaced = between.stray < quoting.stray
-    total = len(re.findall(rf"{found}(?!{found}|$)", between.rest, re.MULTILINE))
-    after = len(re.findall(rf"{found} ", between.rest))
-    before = len(re.findall(rf"[^ \r\n] +{found}", between.rest))
     if quotes_spaced and quote and re.search(rf"{quote} +{found}", text):
         return replace(dialect, blanks="around")
+    after = between.rest.count(delimiter + " ")
+    if not quotes_spaced and max(after, between.rest.count(" " + delimiter)) < between.rest.count(delimiter) / 3:
+        return dialect
+    total = len(re.findall(rf"{found}(?!{found}|$)", between.rest, re.MULTILINE))
+    before = len(re.findall(rf"[^ \r\n] +{found}", between.rest))
     most = _MOST_BLANKS * total
     if total and before >= most / 2 and max(before, after) >= most:
         return replace(dialect, blanks="around")

@@ -147,7 +147,7 @@ def _is_group(cells: Sequence[str], names: Sequence[str]) -> bool:
 
 def _are_units(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
     """Tell whether a record below names goes on with them: text above values, in two columns or in brackets."""
-    if len(cells) != width or not rows:
+    if len(cells) != width or not rows or any(map(is_value, cells)):
         return False
     under = [cell.strip() for cell, value in zip(cells, value_columns(rows, width), strict=True) if value]
     bracketed = bool(under) and all(_UNIT.fullmatch(cell) for cell in under)

@@ -12,6 +12,7 @@ import re
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -51,8 +52,8 @@ def _cells(dialect: Dialect, complete: bool) -> re.Pattern[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _byte_cells(delimiter: str, quote: str) -> re.Pattern[bytes]:
-    return re.compile(_pattern(Dialect(delimiter, quote), complete=True).encode(), re.DOTALL)
+def _byte_cells(dialect: Dialect) -> re.Pattern[bytes]:
+    return re.compile(_pattern(dialect, complete=True).encode(), re.DOTALL)
 
 
 def _pattern(dialect: Dialect, complete: bool) -> str:
@@ -64,9 +65,14 @@ def _pattern(dialect: Dialect, complete: bool) -> str:
         inside = rf"(?:[^{quote}\\]++|{quote}{quote}|{escapes}\\{quote}|\\)*+"
     else:
         inside = rf"[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+"
-    begin = rf"(?:(?<=[\r\n])|(?<={delimiter})|\A){blanks}{quote}{inside}"
+    # A pattern that begins with a plain character is searched for at the speed of memory.
+    begin = (
+        rf"(?:(?<=[\r\n])|(?<={delimiter})|\A){blanks}{quote}"
+        if blanks
+        else rf"{quote}(?:(?<=[\r\n]{quote})|(?<={delimiter}{quote})|(?<=\A{quote}))"
+    )
     end = rf"{quote}{blanks}(?={delimiter}|[\r\n]|\Z)"
-    return begin + (end if complete else rf"(?:{end}|\Z)")
+    return begin + inside + (end if complete else rf"(?:{end}|\Z)")
 
 
 _GAP: Final = re.compile(rb"(?>\r\n|\n|\r){2,}+[^\r\n]")
@@ -78,29 +84,59 @@ def checked(text: bytes, layout: Layout) -> Layout:
     if not layout.plain:
         return layout
     dialect = layout.dialect
-    rest = _without_cells(text, dialect)
-    if dialect.quote and dialect.quote.encode() in rest:
+    if not _well_formed(text, dialect):
         layout = layout.repairing()
-    return replace(layout, several=_GAP.search(rest) is not None)
+    return replace(layout, several=_has_gap(text, dialect))
 
 
 def speaks_against(text: bytes, dialect: Dialect) -> bool:
     """Tell whether records may not be what a remembered plain dialect says: the file must be looked at for itself."""
-    delimiter = dialect.delimiter.encode()
     # A single byte is found thirty times as fast as two in a row.
-    if dialect.quote == '"' and b"'" in text and (delimiter + b"'" in text or delimiter + b" '" in text):
+    if any(first in text and pattern.search(text) for first, pattern in _suspicions(dialect)):
         return True
-    if b"\\" in text and (b"\\" + delimiter in text or b'\\"' in text):
-        return True
-    if (b"#" in text and b"\n#" in text) or (b"/" in text and b"\n//" in text):
-        return True
-    rest = _without_cells(text, dialect)
-    return dialect.quote.encode() in rest or _GAP.search(rest) is not None
+    return not _well_formed(text, dialect) or _has_gap(text, dialect)
 
 
-def _without_cells(text: bytes, dialect: Dialect) -> bytes:
+@functools.lru_cache(maxsize=64)
+def _suspicions(dialect: Dialect) -> list[tuple[bytes, re.Pattern[bytes]]]:
+    """Return what finds other quotes, escapes and comments, each with the character it begins with."""
+    delimiter = re.escape(dialect.delimiter)
+    found = [rf"\\[{delimiter}{dialect.quote}]", r"#(?<=\n#)", r"/(?<=\n/)/"]
+    if dialect.quote == '"':
+        found.append(rf"'(?:(?<={delimiter}')|(?<={delimiter} '))")
+    return [(pattern[:1].encode(), re.compile(pattern.encode())) for pattern in found]
+
+
+def _well_formed(text: bytes, dialect: Dialect) -> bool:
+    """
+    Do what `well_formed` does, a hundred times as fast, with UTF-8 of a plain dialect.
+
+    Counted from 0, the quotes of even number open cells and those of odd number close them. The two of a doubled quote
+    do neither; they stand beside each other.
+    """
     quote = dialect.quote.encode()
-    return _byte_cells(dialect.delimiter, dialect.quote).sub(b"", text) if quote and quote in text else text
+    if not quote or quote not in text:
+        return True
+    # A line end on both sides: every quote has a neighbour.
+    characters = np.frombuffer(b"\n" + text + b"\n", np.uint8)
+    at = np.flatnonzero(characters == quote[0])
+    if len(at) % 2:
+        return False
+    ends = np.zeros(256, bool)
+    ends[[ord("\n"), ord("\r"), ord(dialect.delimiter)]] = True
+    opened = ends[characters[at[::2] - 1]]
+    closed = ends[characters[at[1::2] + 1]]
+    doubled = at[2::2] == at[1:-1:2] + 1
+    return bool(opened[0] and closed[-1] and (opened[1:] | doubled).all() and (closed[:-1] | doubled).all())
+
+
+def _has_gap(text: bytes, dialect: Dialect) -> bool:
+    """Tell whether a blank line stands between records, not within a quoted cell."""
+    ends = (b"\n\r", b"\r\r", b"\n\n") if b"\r" in text else (b"\n\n",)
+    if not any(end in text for end in ends) or not _GAP.search(text):
+        return False
+    rest = _byte_cells(dialect).sub(b"x", text) if dialect.quote else text
+    return _GAP.search(rest) is not None
 
 
 def may_have_swallowed_lines(batch: pa.RecordBatch, quote: str) -> bool:

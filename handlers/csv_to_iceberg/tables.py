@@ -30,7 +30,7 @@ _NARROWEST: Final = 3
 """Cells of a record of a table that is followed by a larger one: two may be a remark and its name."""
 _SHORTEST: Final = 3
 """Records of such a table, with its header."""
-_SEEN: Final = 200
+_SEEN: Final = 100
 """Records by which columns of values are told."""
 
 
@@ -71,18 +71,18 @@ def _sections(records: Sequence[Record]) -> Iterator[list[Record]]:
     """Cut before names that stand below a blank line, or as wide as the next record but not as the last one."""
     section: list[Record] = []
     for number, record in enumerate(records):
-        if section and are_names(record.cells):
-            gap = record.begin > section[-1].end
-            following = records[number + 1 : number + 2]
-            wider = len(record.cells) != len(section[-1].cells) and any(
-                len(other.cells) == len(record.cells) for other in following
-            )
-            if gap or wider:
-                yield section
-                section = []
+        if section and _may_begin(record, section[-1], records[number + 1 : number + 2]) and are_names(record.cells):
+            yield section
+            section = []
         section.append(record)
     if section:
         yield section
+
+
+def _may_begin(record: Record, last: Record, following: Sequence[Record]) -> bool:
+    gap = record.begin > last.end
+    width = len(record.cells)
+    return gap or (width != len(last.cells) and any(len(other.cells) == width for other in following))
 
 
 def _width_of(section: Sequence[Record]) -> tuple[int, float]:
