@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from handlers.csv_to_iceberg import guards
 from handlers.csv_to_iceberg.columns import ColumnType
 from handlers.csv_to_iceberg.commas import with_points
-from handlers.csv_to_iceberg.dates import read_dates
+from handlers.csv_to_iceberg.dates import as_iso, read_dates
 from handlers.csv_to_iceberg.guards import DateOrder, Step
 from handlers.csv_to_iceberg.letters import MINUS, POINT, ZERO, Letters, Mask, is_digit
 from handlers.csv_to_iceberg.options import Options
@@ -84,10 +84,8 @@ class Caster:
             return Cast(texts)
         if texts.null_count == len(texts):
             return Cast(pa.nulls(len(texts), to.arrow))
-        if to not in self._nulls_look_like_values and not notation.comma:
-            values = self._strict.cast(texts, to)
-            if values is not None:
-                return Cast(values)
+        if to not in self._nulls_look_like_values and (values := self._whole(texts, to, notation)) is not None:
+            return Cast(values)
         if notation.comma and to is ColumnType.DOUBLE:
             bare = with_points(self.meaning(texts))
         elif to in self._nulls_look_like_values:
@@ -100,6 +98,16 @@ class Caster:
         """Return the texts without blanks around them, NULL where they mean NULL in a typed column."""
         bare = trimmed(texts)
         return pc.if_else(pc.is_in(bare, value_set=self._nothing), _NO_TEXT, bare)
+
+    def _whole(self, texts: pa.Array, to: ColumnType, notation: Notation) -> pa.Array | None:
+        """Cast a column in which every cell fits and none needs a second look; else None."""
+        if to is ColumnType.DOUBLE and notation.comma:
+            return self._strict.cast(with_points(texts), to)
+        if notation.orders and to in DATED and not (self._seed and to is not ColumnType.DATE):
+            iso = as_iso(texts, notation.orders[0], self._separators)
+            if iso is not None:
+                return self._strict.cast(iso, to)
+        return self._strict.cast(texts, to)
 
     def _cell_by_cell(self, bare: pa.Array, to: ColumnType, notation: Notation) -> Cast:
         values = self._sure(bare, to, notation)
@@ -219,11 +227,12 @@ def _types_holding_any(tokens: tuple[str, ...], types: Literal["lossless", "seed
     if not len(texts):
         return frozenset()
     caster = Caster(Options(types=types, null_tokens=()))
-    either = Notation(("dmy", "mdy"))
     return frozenset(
         to
         for to in ColumnType
-        if to is not ColumnType.VARCHAR and caster.cast(texts, to, either).values.null_count < len(texts)
+        for comma in (False, True)
+        if to is not ColumnType.VARCHAR
+        and caster.cast(texts, to, Notation(("dmy", "mdy"), comma)).values.null_count < len(texts)
     )
 
 

@@ -48,10 +48,7 @@ def with_points(texts: pa.Array) -> pa.Array:
         return texts
     data = letters.data.copy()
     data[points], data[commas] = COMMA, POINT
-    offsets = np.append(letters.starts, letters.ends[-1:]).astype(np.int32)
-    swapped = pa.Array.from_buffers(
-        pa.string(), len(texts), [_validity(texts), pa.py_buffer(offsets), pa.py_buffer(data)]
-    )
+    swapped = letters.rewritten(texts, data)
     if not points.any():
         return swapped
     return pc.if_else(pa.array(_grouped(letters, points, commas)), pc.replace_substring(swapped, ",", ""), swapped)
@@ -84,9 +81,3 @@ def _grouped(letters: Letters, points: Mask, commas: Mask) -> Mask:
     for group in range(_MOST_GROUPS):
         ok &= (group >= groups) | (data[np.where(ok, first + _GROUP * group, 0)] == POINT)
     return ok
-
-
-def _validity(texts: pa.Array) -> pa.Buffer | None:
-    if not texts.null_count:
-        return None
-    return texts.is_valid().buffers()[1]

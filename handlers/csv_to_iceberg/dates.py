@@ -43,9 +43,11 @@ def read_dates(
 
     `orders` are tried in turn on dates that do not begin with the year; the first that gives a day is taken.
     """
-    reader = _Reader(Letters(texts), separators)
-    values, known = reader.read("ymd", to)
-    for order in orders:
+    letters = Letters(texts)
+    reader = _Reader(letters, separators)
+    values, known = np.zeros(len(texts), np.int64), np.zeros(len(texts), bool)
+    year_first = _is_in(letters.at(letters.starts + len("2024")), separators["ymd"])
+    for order in ("ymd", *orders) if year_first.any() else orders:
         if known.all():
             break
         others, more = reader.read(order, to)
@@ -55,6 +57,29 @@ def read_dates(
     if to is ColumnType.DATE:
         return pa.array(values.astype(np.int32), mask=~known).cast(pa.date32())
     return pa.array(values, mask=~known).cast(to.arrow)
+
+
+def as_iso(texts: pa.Array, order: DateOrder, separators: Mapping[str, str] = SEPARATORS) -> pa.Array | None:
+    """
+    Turn DD/MM/YYYY, or MM/DD/YYYY, at the beginning of every text into YYYY-MM-DD by moving letters about.
+
+    None when the texts differ in length or in their separators. Whether the letters are digits is not looked at.
+    """
+    letters = Letters(texts)
+    lengths = letters.lengths
+    length = int(lengths.max(initial=0))
+    if length < len("DD/MM/YYYY") or not ((lengths == length) | (lengths == 0)).all():
+        return None
+    rows = letters.data[: letters.ends[-1]].reshape(-1, length)
+    separator = rows[0, 2]
+    if chr(separator) not in separators[order] or not ((rows[:, 2] == separator) & (rows[:, 5] == separator)).all():
+        return None
+    first, second = (slice(5, 7), slice(8, 10)) if order == "mdy" else (slice(8, 10), slice(5, 7))
+    iso = rows.copy()
+    iso[:, 0:4] = rows[:, 6:10]
+    iso[:, 4] = iso[:, 7] = ord("-")
+    iso[:, first], iso[:, second] = rows[:, 0:2], rows[:, 3:5]
+    return letters.rewritten(texts, iso)
 
 
 class _Number(NamedTuple):

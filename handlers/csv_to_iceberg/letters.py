@@ -55,6 +55,13 @@ class Letters:
         """Bytes of each text."""
         return self.ends - self.starts
 
+    def rewritten(self, texts: pa.Array, data: Bytes) -> pa.Array:
+        """Return the texts with other letters in the same places; `data` may be of any shape."""
+        offsets = np.append(self.starts, self.ends[-1:]).astype(np.int32)
+        validity = texts.is_valid().buffers()[1] if texts.null_count else None
+        buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
+        return pa.Array.from_buffers(pa.string(), len(texts), buffers)
+
     def counts(self, mask: Mask) -> Positions:
         """Count the bytes of each text that a mask over `data` marks."""
         sums = np.zeros(len(mask) + 1, np.int64)
