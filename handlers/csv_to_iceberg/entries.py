@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestEntryStatus
 
 from handlers.csv_to_iceberg.manifest_format import EntryFormat, Head, deflated, entry, inflated, split
 
-BLOCK_ENTRIES: Final = 32
+BLOCK_ENTRIES: Final = 16
 """Dropping a file encodes its block again, and a smaller block compresses worse."""
 
 
@@ -54,6 +54,24 @@ class FileEntry:
             form,
         )
 
+    def placed(self, packed: bytes, start: int, end: int) -> FileEntry:
+        """Return the same in another block."""
+        return FileEntry(
+            self.path,
+            self.content,
+            self.record_count,
+            self.size,
+            self.parquet,
+            self.sequence_number,
+            self.lower,
+            self.upper,
+            self.nulls,
+            self.format,
+            packed,
+            start,
+            end,
+        )
+
     @property
     def encoded(self) -> bytes:
         """The entry, with the status EXISTING."""
@@ -87,16 +105,39 @@ Loose = tuple[bytes, FileEntry]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Entries compressed together."""
+    """Entries compressed together, and what is asked of them all: manifests of many blocks are written again often."""
 
     packed: bytes = field(repr=False)
     entries: tuple[FileEntry, ...]
-    paths: tuple[str, ...]
+    paths: frozenset[str]
+    values: frozenset[bytes]
+    """Of the files with one value in all rows."""
+    mixed: tuple[FileEntry, ...]
+    """The other files."""
+    rows: int
+    oldest: int
+    """Lowest sequence number."""
+    equality_deletes: bool
+    """Whether one of the files deletes by value instead of by position."""
+
+    @classmethod
+    def of(cls, data: bytes, entries: Sequence[FileEntry]) -> Block:
+        """Describe entries that lie in `data`."""
+        return cls(
+            data,
+            tuple(entries),
+            frozenset(one.path for one in entries),
+            frozenset(one.lower for one in entries if one.lower is not None and one.one_value),
+            tuple(one for one in entries if not one.one_value),
+            sum(one.record_count for one in entries),
+            min(one.sequence_number for one in entries),
+            any(one.content == DataFileContent.EQUALITY_DELETES for one in entries),
+        )
 
     @property
     def weight(self) -> int:
         """Bytes held in memory, roughly."""
-        return len(self.packed) + 600 * len(self.entries)
+        return len(self.packed) + 800 * len(self.entries)
 
     def loose(self, without: AbstractSet[str]) -> list[Loose]:
         """Take the entries out, but for the paths in `without`."""
@@ -113,9 +154,9 @@ def packed(loose: Sequence[Loose]) -> list[Block]:
         entries: list[FileEntry] = []
         at = 0
         for encoded, one in some:
-            entries.append(replace(one, packed=data, start=at, end=at + len(encoded)))
+            entries.append(one.placed(data, at, at + len(encoded)))
             at += len(encoded)
-        blocks.append(Block(data, tuple(entries), tuple(one.path for one in entries)))
+        blocks.append(Block.of(data, entries))
     return blocks
 
 
@@ -124,7 +165,7 @@ def repacked(blocks: Iterable[Block], without: AbstractSet[str] = frozenset()) -
     result: list[Block] = []
     loose: list[Loose] = []
     for block in blocks:
-        if without.isdisjoint(block.paths) and len(block.entries) > BLOCK_ENTRIES // 2:
+        if block.paths.isdisjoint(without) and len(block.entries) > BLOCK_ENTRIES // 2:
             result.append(block)
         else:
             loose += block.loose(without)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -52,32 +51,20 @@ class LiveManifest:
         return chain.from_iterable(block.entries for block in self.blocks)
 
     @cached_property
-    def by_value(self) -> dict[bytes, list[FileEntry]]:
-        """The files with one value in all rows, by that value."""
-        result: defaultdict[bytes, list[FileEntry]] = defaultdict(list)
-        for one in self.entries:
-            if one.one_value and one.lower is not None:
-                result[one.lower].append(one)
-        return result
-
-    @cached_property
-    def mixed(self) -> list[FileEntry]:
-        """The other files."""
-        return [one for one in self.entries if not one.one_value]
-
-    @cached_property
     def has_equality_deletes(self) -> bool:
         """Whether it names files that delete by value instead of by position."""
-        return any(one.content == DataFileContent.EQUALITY_DELETES for one in self.entries)
+        return any(block.equality_deletes for block in self.blocks)
 
     def may_hold(self, values: Sequence[bytes]) -> Iterator[FileEntry]:
         """Yield the files whose bounds allow one of the values, which are in order."""
-        for value in values:
-            yield from self.by_value.get(value, ())
-        for one in self.mixed:
-            index = 0 if one.lower is None else bisect_left(values, one.lower)
-            if index < len(values) and (one.upper is None or values[index] <= one.upper):
-                yield one
+        wanted = frozenset(values)
+        for block in self.blocks:
+            if not wanted.isdisjoint(block.values):
+                yield from (one for one in block.entries if one.one_value and one.lower in wanted)
+            for one in block.mixed:
+                index = 0 if one.lower is None else bisect_left(values, one.lower)
+                if index < len(values) and (one.upper is None or values[index] <= one.upper):
+                    yield one
 
 
 @dataclass(frozen=True)

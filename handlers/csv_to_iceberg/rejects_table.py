@@ -75,7 +75,7 @@ class Opened:
         """Return one live data file with all delete files."""
         manifest, block = self._places[path]
         (file,) = (entry for entry in block.entries if entry.path == path)
-        one = LiveManifest(manifest.file, [Block(block.packed, (file,), (path,))])
+        one = LiveManifest(manifest.file, [Block.of(file.packed, [file])])
         return replace(self.live, manifests=[one, *self.live.of_content(ManifestContent.DELETES)], memory=None)
 
 

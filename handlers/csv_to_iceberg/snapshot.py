@@ -216,7 +216,7 @@ class _SnapshotWriter:
             gone = [
                 one
                 for block in manifest.blocks
-                if not left.isdisjoint(block.paths)
+                if not block.paths.isdisjoint(left)
                 for one in block.entries
                 if one.path in left
             ]
@@ -278,7 +278,7 @@ class _SnapshotWriter:
         """Write a manifest of files that were live before, and of those that are dropped."""
         counts = {
             "existing_files_count": sum(len(block.entries) for block in blocks),
-            "existing_rows_count": sum(one.record_count for block in blocks for one in block.entries),
+            "existing_rows_count": sum(block.rows for block in blocks),
             "deleted_files_count": len(gone),
             "deleted_rows_count": sum(one.record_count for one in gone),
         }
@@ -299,18 +299,19 @@ class _SnapshotWriter:
         path = self._metadata_path(f"{self._commit_id}-m{self._manifests_written}.avro")
         self._manifests_written += 1
         spec = self.table.metadata.specs()[spec_id]
-        live = [one for block in blocks for one in block.entries]
-        partitions = [one.data_file.partition for one in live] if format_of(self.table, spec_id).partitioned else []
+        form = format_of(self.table, spec_id)
+        files = [one.data_file for block in blocks for one in block.entries] if form.partitioned else []
         file = ManifestFile.from_args(
+            2,
             manifest_path=path,
             manifest_length=write_blocks(self.table.io, path, self._header(content, spec), written),
             partition_spec_id=spec_id,
             content=content,
             sequence_number=self.sequence_number,
-            min_sequence_number=min((one.sequence_number for one in live), default=self.sequence_number),
+            min_sequence_number=min((block.oldest for block in blocks), default=self.sequence_number),
             added_snapshot_id=self.snapshot_id,
             **{**dict.fromkeys(COUNTS, 0), **counts},
-            partitions=construct_partition_summaries(spec, self._schema, partitions),
+            partitions=construct_partition_summaries(spec, self._schema, [file.partition for file in files]),
             key_metadata=None,
         )
         return LiveManifest(file, blocks)

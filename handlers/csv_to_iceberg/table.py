@@ -156,6 +156,12 @@ class IcebergTable:
         """
         table, io = loaded.table, loaded.table.io
         live = LiveFiles.of(table, self._lake.manifests)
+        if live.has_equality_deletes:
+            # Nothing here can read such a table, so nobody could tell what a commit did to it.
+            raise UnsupportedTable(
+                f"table {self.name} has equality delete files, which only the engine that wrote them applies: let it"
+                " rewrite the table's files (Trino: ALTER TABLE ... EXECUTE optimize), then replay the object"
+            )
         source = loaded.shape.fields.get(SOURCE_FILE)
         # A table that was handed over to us has no such column before our first rows, and none of them in it.
         removal = Removal() if source is None else self._lake.rows.removal(live, plan.clear, source.field_id, io)

@@ -1,0 +1,190 @@
+"""
+What a commit costs as a table grows: `python -m tests.bench.commits`, about five minutes.
+
+The cost of a commit is what the `commit` lane spends on loading the table, writing the rows and swapping the metadata,
+in a lake on the local disk: the mean of some commits in a row, so that merges of manifests are in it. CPU time leaves
+out the waits for a disk that other programs use too; wall time is given beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from handlers.csv_to_iceberg.columns import ColumnType
+from handlers.csv_to_iceberg.commit_port import Plan
+from handlers.csv_to_iceberg.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.live import LiveFiles
+from handlers.csv_to_iceberg.parquet import renamed
+from handlers.csv_to_iceberg.reader import local_path
+from handlers.csv_to_iceberg.results import Part, Report, Source
+from handlers.csv_to_iceberg.shape import SOURCE_FILE
+from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.table import IcebergTable
+
+COMMITS: Final = 10_000
+FILES: Final = 50_000
+SOURCES: Final = 100_000
+SOURCES_PER_COMMIT: Final = 1_000
+SAMPLE: Final = 100
+"""Commits that a mean is taken of."""
+
+COLUMNS: Final = {
+    "n": ColumnType.INTEGER,
+    "price": ColumnType.DOUBLE,
+    **{f"text_{number}": ColumnType.VARCHAR for number in range(6)},
+}
+LOWER, UPPER = 10, 11
+"""Places of the bounds in a `DataFile`, which has no setters."""
+
+NOW: Final = 1_790_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Milliseconds, means."""
+
+    cpu: float
+    wall: float
+
+    def __str__(self) -> str:
+        return f"{self.cpu:.1f} ms CPU, {self.wall:.1f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the report."""
+
+    what: str
+    cost: Cost
+    before: Cost | None = None
+    """What it is compared with."""
+
+    def __str__(self) -> str:
+        against = f"{self.before} | {self.cost.cpu / self.before.cpu:.2f}" if self.before else "|"
+        return f"| {self.what} | {self.cost} | {against} |"
+
+
+class Subject:
+    """A table and one process that commits to it; `name` tells processes apart."""
+
+    def __init__(self, home: Path, name: str = "first") -> None:
+        self.lake = Lake(LakeSettings(home=home))
+        ids = count()
+        self._new_id: Callable[[], str] = lambda: f"{next(ids):08x}-{name}"
+        self.table = IcebergTable(self.lake, "lakehouse.t", "b", "", clock=lambda: NOW, new_id=self._new_id)
+        values = {ColumnType.INTEGER: 1, ColumnType.DOUBLE: 1.5, ColumnType.VARCHAR: "some text"}
+        self._table = pa.table({one: pa.array([values[kind]], kind.arrow) for one, kind in COLUMNS.items()})
+        self._table = self._table.append_column("_rescued", pa.nulls(1, pa.string()))
+
+    def put(self, keys: Sequence[str]) -> Cost:
+        """Replace sources of one row each in one commit."""
+        parts = [Part(Source(key, "etag"), self._table, Report(1, 1), COLUMNS) for key in sorted(keys)]
+        cpu, wall = time.thread_time(), time.perf_counter()
+        loaded = self.table.load() or self.table.create(COLUMNS)
+        staged = self.table.stage(loaded, loaded.shape, parts, NOW)
+        self.table.commit(loaded, Plan(frozenset(keys), [(staged, ())], len(keys)))
+        return Cost(1000 * (time.thread_time() - cpu), 1000 * (time.perf_counter() - wall))
+
+    def put_files(self, keys: Sequence[str]) -> None:
+        """Add one data file for each source, as one commit for each would; the files are one file under many names."""
+        loaded = self.table.load() or self.table.create(COLUMNS)
+        staged = self.table.stage(
+            loaded, loaded.shape, [Part(Source("x", "etag"), self._table, Report(1, 1), COLUMNS)], NOW
+        )
+        (first,) = staged.files
+        field_id = loaded.shape.fields[SOURCE_FILE].field_id
+        files = []
+        for key in keys:
+            path = self.table.new_data_path(loaded)
+            os.link(local_path(first.file_path) or "", local_path(path) or "")
+            file = renamed(first, path)
+            file[LOWER] = {**first.lower_bounds, field_id: key.encode()}
+            file[UPPER] = {**first.upper_bounds, field_id: key.encode()}
+            files.append(file)
+        live = LiveFiles.of(loaded.table, self.lake.manifests)
+        commit_snapshot(loaded.table, live, Change(files), new_id=self._new_id, now=NOW, summary={})
+        settings = self.lake.settings
+        if len(loaded.table.metadata.snapshots) == settings.snapshots_kept + settings.expire_every:
+            expire_snapshots(loaded.table, settings.snapshots_kept)
+
+
+def mean(costs: Sequence[Cost]) -> Cost:
+    """Return the mean of some costs."""
+    return Cost(statistics.fmean(cost.cpu for cost in costs), statistics.fmean(cost.wall for cost in costs))
+
+
+def many_commits(home: Path, commits: int = COMMITS) -> list[Figure]:
+    """One new source a commit, again and again."""
+    subject = Subject(home)
+    costs = [subject.put([f"t/2026/source-{number:06}.csv"]) for number in range(commits)]
+    slowest = max(costs[SAMPLE:], key=lambda cost: cost.cpu)
+    first = mean(costs[SAMPLE : 2 * SAMPLE])
+    return [
+        Figure(f"commit of one new source after {commits:,}, against after {SAMPLE}", mean(costs[-SAMPLE:]), first),
+        Figure("slowest of them, which merges manifests", slowest, first),
+    ]
+
+
+def many_files(home: Path, files: int = FILES) -> list[Figure]:
+    """Replace sources that lie in a data file each."""
+    subject = Subject(home)
+    keys = [f"t/2026/source-{number:06}.csv" for number in range(files)]
+    for start in range(0, files, 100):
+        subject.put_files(keys[start : start + 100])
+    chance = random.Random(1)  # noqa: S311  # a repeatable choice
+    replaced = [subject.put(chance.sample(keys, 100)) for _ in range(10)]
+    one = mean([subject.put([chance.choice(keys)]) for _ in range(20)])
+    cold = Subject(home, "second")
+    return [
+        Figure(f"replace 100 random sources of {files:,} commits", mean(replaced)),
+        Figure("replace one of them", one),
+        Figure("first commit of a process that knows nothing of the table", cold.put(["t/2026/new.csv"])),
+    ]
+
+
+def many_sources(home: Path, sources: int = SOURCES) -> list[Figure]:
+    """Add and replace sources of a table whose data files hold many each."""
+    subject = Subject(home)
+    keys = [f"t/2026/source-{number:06}.csv" for number in range(sources)]
+    chance = random.Random(1)  # noqa: S311  # a repeatable choice
+    costs: list[list[Cost]] = []
+    for start in range(0, sources, SOURCES_PER_COMMIT):
+        subject.put(keys[start : start + SOURCES_PER_COMMIT])
+        known = keys[: start + SOURCES_PER_COMMIT]
+        if len(known) in (SOURCES_PER_COMMIT, sources):
+            costs += [
+                [subject.put([f"t/2026/new-{len(known)}-{number}.csv"]) for number in range(40)],
+                [subject.put([chance.choice(known)]) for _ in range(20)],
+                [subject.put(chance.sample(known, 100)) for _ in range(10)],
+            ]
+    what = ("one new source", "one replaced", "100 replaced")
+    return [
+        Figure(f"commit of {name} among {sources:,}, against among {SOURCES_PER_COMMIT:,}", mean(after), mean(before))
+        for name, before, after in zip(what, costs[:3], costs[3:], strict=True)
+    ]
+
+
+def rows() -> list[str]:
+    """Measure all; return the lines of a Markdown table."""
+    lines = ["| What | Cost | Before | Ratio |", "|---|---|---|---|"]
+    for measure in (many_commits, many_files, many_sources):
+        with tempfile.TemporaryDirectory(prefix="lakedrop-bench-") as home:
+            for figure in measure(Path(home)):
+                lines.append(str(figure))
+                print(figure, flush=True)
+    return lines
+
+
+if __name__ == "__main__":
+    rows()
