@@ -11,7 +11,7 @@ export LAKEDROP_SIM_SCHEDULES ?= 200
 export LAKEDROP_KILL_ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check coverage format bench docs lock clean
+.PHONY: help setup demo run test check coverage format bench fuzz docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,18 +49,25 @@ format: setup ## Format, and repair what the linter can
 bench: setup ## Measure; ARGS=--write also writes docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(ARGS)
 
+MINUTES ?= 10
+SEED ?= 1
+
+fuzz: setup $(VENV)/.fuzz ## Read files nobody thought of; MINUTES=10 SEED=1. Linux on x86-64
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
+
 docs: setup ## Write the generated pages of docs/
 	$(BIN)/python docs/generate.py
 
 # The second lock starts from the first, so both name the same versions. `make lock UPGRADE=--upgrade` takes newer ones.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-options
-GROUP = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
+GROUP = import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")
 
-lock: setup ## Write both lock files anew from pyproject.toml; takes some minutes
+lock: setup ## Write the lock files anew from pyproject.toml; takes some minutes
 	$(COMPILE) $(UPGRADE) --output-file requirements.lock pyproject.toml
 	cp requirements.lock requirements-dev.lock
-	$(BIN)/python -c '$(GROUP)' | $(COMPILE) --output-file requirements-dev.lock pyproject.toml -
+	$(BIN)/python -c '$(GROUP)' dev | $(COMPILE) --output-file requirements-dev.lock pyproject.toml -
+	$(BIN)/python -c '$(GROUP)' fuzz | $(COMPILE) $(UPGRADE) --output-file requirements-fuzz.lock -
 
 clean: ## Remove everything made here, .venv too; never lakedrop-home
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache lakedrop-demo
@@ -93,4 +100,8 @@ $(VENV)/.locked: requirements-dev.lock
 # The warning silenced is setuptools' reminder of what an editable installation is.
 $(VENV)/.project: $(VENV)/.locked pyproject.toml
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.project requirements-fuzz.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: -r requirements-fuzz.lock
 	@touch $@

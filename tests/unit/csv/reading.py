@@ -85,6 +85,8 @@ def streamed(
     with ExitStack() as stack:
         if block is not None:
             stack.enter_context(patch.object(stream, "read_head", lambda *given: _cut(read_head(*given), block)))
+            # So many MiB tell the types of a file; so many small blocks do not.
+            stack.enter_context(patch.object(stream, "_SAMPLE_BATCHES", MIB))
         for passes in range(1, MOST_PASSES):
             try:
                 with StreamedCsv(

@@ -1,0 +1,39 @@
+"""Python's csv module as the judge of what a well-formed file says."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from handlers.csv_to_iceberg.results import Report
+
+
+def judged(text: str, report: Report) -> list[list[str]] | None:
+    """
+    Return the records after the header of a well-formed text; None where the rules of CSV leave a choice.
+
+    They do where quotes stand in the wrong places, and for what no standard knows: comments, `sep=`, backslashes.
+    """
+    if len(report.delimiter) != 1 or report.escape or "#" in text or text[:4].lower() == "sep=":
+        return None
+    lines = list(io.StringIO(text, newline=""))
+    if not report.quote and '"' in "".join(lines[: report.header_line]):
+        # The header was read with quotes, the records without.
+        return None
+    reader = csv.reader(
+        lines,
+        delimiter=report.delimiter,
+        quotechar=report.quote or None,
+        quoting=csv.QUOTE_MINIMAL if report.quote else csv.QUOTE_NONE,
+        strict=True,
+    )
+    records = []
+    begin = 0
+    try:
+        for cells in reader:
+            if cells and begin + 1 > report.header_line:
+                records.append(cells)
+            begin = reader.line_num
+    except csv.Error:
+        return None
+    return records
