@@ -24,7 +24,7 @@ from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.quotes import speaks_against
 from handlers.csv_to_iceberg.rejects import LineFinder, check_record_sizes, keep_rejects
 from handlers.csv_to_iceberg.results import Cooked, Part, Report, ReportColumn, SmallFile, Source
-from handlers.csv_to_iceberg.typed import Typed, Typing, warnings
+from handlers.csv_to_iceberg.typed import Typed, Typing, accounted, filled, warnings
 
 NO_ROWS = "without rows there is no telling the types: the columns come with the first file that has some"
 
@@ -177,14 +177,14 @@ class _Batch:
             report.rows = span.rows
             report.rejected = len(ragged)
             report.rescued = span.rows - rescued.slice(*span).null_count
-            report.columns = columns
             if len(columns) < len(group.columns):
                 report.warnings.append(NO_ROWS)
             if ragged:
                 lines = LineFinder(read.body.text, read.body.layout, report.records)
                 keep_rejects(report, ragged, read.body.layout, lines, self._options.max_rejects)
-            misfits = group.typed.misfit_counts(span) if report.rescued else {}
-            if misfits:
-                report.columns = [column._replace(rescued=misfits.get(column.name, 0)) for column in columns]
-            report.warnings += warnings(misfits, report)
+            report.columns = columns
+            if report.rescued:
+                values = filled(group.joined.cells, read.body.layout, span)
+                report.columns = accounted(columns, group.typed.misfit_counts(span), values)
+            report.warnings += warnings(report)
             self.parts[read.source.key] = Part(read.source, table.slice(*span), report, types)

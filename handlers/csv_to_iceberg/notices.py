@@ -9,7 +9,6 @@ import structlog
 from handlers.contract import Unit
 from handlers.csv_to_iceberg.options import MIB
 from handlers.csv_to_iceberg.results import Report
-from handlers.csv_to_iceberg.typed import MUCH
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +24,8 @@ def notice_size(unit: Unit, table: str, size: int, large: int) -> list[str]:
 
 
 def notice_rescued(unit: Unit, table: str, report: Report) -> None:
-    """Log the columns of which much had to be rescued, and add the remedy to the warnings."""
-    columns = [column.name for column in report.columns if column.rescued > MUCH * report.rows]
+    """Log the columns whose type suits an object badly or is not the wished one; add the remedy to the warnings."""
+    columns = [column.name for column in report.columns if column.suits_badly or column.wished]
     if columns:
         remedy = f"lakedrop table rebuild {table}"
         log.warning("csv.rescued", bucket=unit.bucket, key=unit.name, table=table, columns=columns, remedy=remedy)

@@ -22,12 +22,11 @@ from handlers.csv_to_iceberg.rebuild_files import Key, NewFile, RebuiltFiles
 from handlers.csv_to_iceberg.rebuild_plan import RebuildPlan, State, countable, sources_of
 from handlers.csv_to_iceberg.rebuild_rows import OldRows, Widened, stamped
 from handlers.csv_to_iceberg.rebuild_site import Site
-from handlers.csv_to_iceberg.results import Source
+from handlers.csv_to_iceberg.results import MUCH, Source
 from handlers.csv_to_iceberg.shape import INGESTED_AT, SOURCE_ETAG, SOURCE_FILE
 from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot
 from handlers.csv_to_iceberg.stream import Lessons, StartAgain, StreamedCsv
 from handlers.csv_to_iceberg.table import Loaded, unpartitioned
-from handlers.csv_to_iceberg.typed import MUCH
 
 log = structlog.get_logger(__name__)
 

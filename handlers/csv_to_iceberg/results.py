@@ -21,6 +21,9 @@ MAX_REJECT_BYTES = 1000
 STRAY_QUOTES: Final = "some quotes do not enclose whole cells: they were read as plain characters"
 """Warning of a report."""
 
+MUCH: Final = 0.1
+"""Share of a column's values above which rescuing them deserves a warning."""
+
 _SHOWN: Final = 40
 """Characters of a cell in a message."""
 
@@ -88,8 +91,17 @@ class ReportColumn(NamedTuple):
     """Of them, those that the type holds; for VARCHAR, those that the nearest other type would have held."""
     against: CounterExample | None = None
     """The first of them that the type does not hold, or that made the column VARCHAR."""
+    filled: int = 0
+    """Cells of the whole file that are not empty; 0 when nothing was rescued from a small file."""
     rescued: int = 0
-    """Cells of the whole file that did not fit and are in `_rescued`."""
+    """Of them, those that did not fit and are in `_rescued`."""
+    wished: ColumnType | None = None
+    """What the route's `columns` says, where the table has another type."""
+
+    @property
+    def suits_badly(self) -> bool:
+        """Whether so much of the column did not fit that it deserves a warning."""
+        return self.rescued > MUCH * self.filled
 
 
 @dataclass(slots=True)

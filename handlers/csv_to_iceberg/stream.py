@@ -24,7 +24,7 @@ from handlers.csv_to_iceberg.quotes import may_have_swallowed_lines
 from handlers.csv_to_iceberg.rejects import check_record_sizes, keep_rejects
 from handlers.csv_to_iceberg.results import Report, ReportColumn, Source
 from handlers.csv_to_iceberg.tokenise import SENTINEL
-from handlers.csv_to_iceberg.typed import Typing, warnings
+from handlers.csv_to_iceberg.typed import Typing, accounted, filled, warnings
 
 _SAMPLE_BATCHES: Final = 16
 """Batches (MiB) that are looked through for 1,000 values of every column."""
@@ -101,6 +101,7 @@ class StreamedCsv:
         self._given_pins = pins
         self._typing = Typing(options)
         self._misfits: Counter[str] = Counter()
+        self._filled: Counter[str] = Counter()
         try:
             head = read_head(raw, options, lessons.encoding)
         except OtherEncoding as other:
@@ -148,7 +149,9 @@ class StreamedCsv:
             rescued = typed.rescued()
             self.report.rows += batch.num_rows
             self.report.rescued += batch.num_rows - rescued.null_count
-            self._misfits.update(typed.misfit_counts(Span(0, batch.num_rows)))
+            span = Span(0, batch.num_rows)
+            self._misfits.update(typed.misfit_counts(span))
+            self._filled.update(filled(batch.columns, self._layout, span))
             yield pa.RecordBatch.from_arrays([*typed.values.values(), rescued], schema=schema)
         self._finish()
 
@@ -225,11 +228,9 @@ class StreamedCsv:
         report.rejected = tokeniser.rejected
         report.records = report.rows + report.rejected
         keep_rejects(report, tokeniser.ragged, self._layout, self._line_of, self._options.max_rejects)
-        report.columns = [
-            column._replace(type=self.pins[column.name], rescued=self._misfits[column.name])
-            for column in report.columns
-        ]
-        report.warnings += warnings(self._misfits, report)
+        columns = [column._replace(type=self.pins[column.name]) for column in report.columns]
+        report.columns = accounted(columns, self._misfits, self._filled)
+        report.warnings += warnings(report)
         self._memory.remember(self._head, self._layout, rows=report.rows, rejected=report.rejected)
 
     def _line_of(self, number: int) -> int | None:

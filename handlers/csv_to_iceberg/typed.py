@@ -20,9 +20,6 @@ from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.results import Report, ReportColumn
 
-MUCH: Final = 0.1
-"""Share of a column's cells above which rescuing them deserves a warning."""
-
 DOUBLE: Final = ColumnType.DOUBLE
 
 
@@ -57,12 +54,37 @@ class Typed:
         return {name: pc.sum(mask.slice(*span)).as_py() or 0 for name, (_, mask) in self.misfits.items()}
 
 
-def warnings(misfits: Mapping[str, int], report: Report) -> list[str]:
-    """Name columns of which much had to be rescued, and say when most records were rejected."""
+def filled(cells: Sequence[pa.Array], layout: Layout, span: Span) -> dict[str, int]:
+    """Count the cells of a file that are not empty, by column."""
+    return {
+        name: span.rows - texts.slice(*span).null_count
+        for name, texts in zip(layout.names, cells, strict=True)
+        if name is not None
+    }
+
+
+def accounted(
+    columns: Sequence[ReportColumn], misfits: Mapping[str, int], values: Mapping[str, int]
+) -> list[ReportColumn]:
+    """Return the columns of a file with what became of all its cells."""
+    return [
+        column._replace(filled=values.get(column.name, 0), rescued=misfits.get(column.name, 0)) for column in columns
+    ]
+
+
+def warnings(report: Report) -> list[str]:
+    """Name columns of which much had to be rescued or whose type is not the wished one; say when most is rejected."""
     found = [
-        f"column {name}: {count:,} of {report.rows:,} cells did not fit and are in {RESCUED}"
-        for name, count in misfits.items()
-        if count > MUCH * report.rows
+        f"column {column.name}: {column.rescued:,} of {column.filled:,} values did not fit {column.type.value} and are "
+        f"in {RESCUED}"
+        for column in report.columns
+        if column.suits_badly
+    ]
+    found += [
+        f"column {column.name} is {column.type.value} in the table, `columns` says {column.wished.value}: the table's "
+        "type is kept"
+        for column in report.columns
+        if column.wished
     ]
     if report.rejected > report.rows:
         found.append(
@@ -95,7 +117,7 @@ class Typing:
                 continue
             hint = self._options.hint(name)
             if name in pins:
-                columns.append(ReportColumn(name, pins[name], _as_in_the_table(hint, pins[name])))
+                columns.append(ReportColumn(name, pins[name], "as in the table", wished=_wished(hint, pins[name])))
                 continue
             found = Inferred(hint, "as `columns` says") if hint else self._inference.infer(texts, comma=name in commas)
             if len(texts) or even_without_rows:
@@ -203,10 +225,9 @@ class Typing:
         return cast
 
 
-def _as_in_the_table(hint: ColumnType | None, pin: ColumnType) -> str:
-    if hint in {None, pin}:
-        return "as in the table"
-    return f"as in the table; `columns` says {hint.value}"
+def _wished(hint: ColumnType | None, pin: ColumnType) -> ColumnType | None:
+    """Return the type that `columns` says if the table has another; INTEGER that became BIGINT is as wished."""
+    return None if hint is pin or (hint, pin) == (ColumnType.INTEGER, ColumnType.BIGINT) else hint
 
 
 def _merged(rows: pa.Array, cast: Cast, other: Cast) -> Cast:
