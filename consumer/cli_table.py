@@ -1,4 +1,4 @@
-"""`lakedrop table ...`: commands about whole tables."""
+"""`lakedrop table maintain`: commands about whole tables."""
 
 from __future__ import annotations
 

@@ -35,13 +35,18 @@ MIB: Final = 1 << 20
 TARGET_BYTES: Final = 128 * MIB
 """Size at which a new data file ends: large enough to read well, small enough to be rewritten when rows leave it."""
 
-BATCH_ROWS: Final = 1 << 14
-GROUP_ROWS: Final = 1 << 17
-"""Rows of a row group: readers leave out groups whose bounds do not match."""
+BATCH_CELLS: Final = 1 << 18
+"""Cells read at once."""
+
+GROUP_CELLS: Final = 1 << 20
+"""Cells of a row group: it is held in memory while it is written, and left out as one when its bounds do not match."""
 
 THREADS: Final = 1
-MEMORY: Final = 128 * MIB
+MEMORY: Final = 64 * MIB
 """Bytes DuckDB may use for sorting."""
+
+COLUMN_MEMORY: Final = MIB // 8
+"""And for each column: it sorts vectors of 2,048 values of 16 bytes, of which a few are in work at a time."""
 
 NUMBER: Final = "_row_number"
 """Column beside the table's while rows are sorted; no CSV column begins with an underscore."""
@@ -138,6 +143,8 @@ class Rewriter:
                 for field in shape.schema.fields
             ]
         )
+        self._batch_rows = max(BATCH_CELLS // len(self._names), 1)
+        self._group_rows = max(GROUP_CELLS // len(self._names), 1)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._called_off = threading.Event()
 
@@ -183,7 +190,8 @@ class Rewriter:
         origins = [self.origin(candidate) for candidate in candidates]
         self._scratch.mkdir(parents=True)
         try:
-            with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{MEMORY}B"}) as connection:
+            memory = MEMORY + COLUMN_MEMORY * len(self._names)
+            with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{memory}B"}) as connection:
                 self._connection = connection
                 connection.execute(f"SET temp_directory = {literal(str(self._scratch))}")
                 written = self._write(connection, origins, new_path)
@@ -212,7 +220,7 @@ class Rewriter:
         sorted_rows = connection.sql(
             f"SELECT {', '.join(map(quoted, self._names))} FROM live"  # noqa: S608  # quoted
             f" ORDER BY {order}{', ' if order else ''}{NUMBER}"
-        ).to_arrow_reader(GROUP_ROWS)
+        ).to_arrow_reader(self._group_rows)
         try:
             return self._files(sorted_rows, new_path)
         finally:
@@ -238,7 +246,7 @@ class Rewriter:
                     while batch is not None and stream.tell() < TARGET_BYTES:
                         self._check()
                         table = pa.Table.from_batches([batch]).cast(self._schema)
-                        writer.write_table(table, row_group_size=GROUP_ROWS)
+                        writer.write_table(table, row_group_size=self._group_rows)
                         batch = next(waiting, None)
                 size = stream.tell()
             written.append(Written(path, size, footers[0]))
@@ -282,7 +290,7 @@ class Rewriter:
             names = [columns.get(int(field.metadata[FIELD_ID])) for field in self._schema]
             wanted = [name for name in names if name is not None]
             start = 0
-            for batch in file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False):
+            for batch in file.iter_batches(self._batch_rows, columns=wanted, use_threads=False):
                 self._check()
                 stop = start + batch.num_rows
                 if gone is not None and gone[start:stop].any():

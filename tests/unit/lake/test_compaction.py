@@ -105,7 +105,7 @@ async def test_large_results_are_cut_into_files_of_the_target_size(
     bench: KeptBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rewrite_module, "TARGET_BYTES", 2000)
-    monkeypatch.setattr(rewrite_module, "GROUP_ROWS", 100)
+    monkeypatch.setattr(rewrite_module, "GROUP_CELLS", 500)
     chance = random.Random(1)  # noqa: S311  # a repeatable test
     for window in range(3):
         await bench.put({f"t/{window}{key}.csv": {"n": [chance.randrange(1 << 30)] * 60} for key in range(10)})
