@@ -201,6 +201,8 @@ class Inference:
     def _text(self, sample: _Sample, fits: dict[ColumnType, _Fit]) -> Inferred:
         """Explain VARCHAR by the first value that the nearest type cannot hold."""
         values = sample.values
+        if (found := _numbers_with_commas(sample)) and found.fits > self._nearest(fits).held:
+            return found
         nearest = max(fits, key=lambda to: fits[to].held, default=ColumnType.VARCHAR)
         if nearest is ColumnType.VARCHAR or not fits[nearest].held:
             for pattern, reason in _AMBIGUOUS:
@@ -251,6 +253,19 @@ def _code(sample: _Sample) -> Inferred | None:
             against = sample.at(found)
             return Inferred(ColumnType.VARCHAR, f"{against}: beyond 64 bits", against=against)
     return None
+
+
+def _numbers_with_commas(sample: _Sample) -> Inferred | None:
+    """Explain why a column of numbers with decimal commas stays text; None when it is not mostly that."""
+    values = sample.values
+    fits = pc.match_substring_regex(values, commas.NUMBER)
+    held = pc.sum(fits).as_py()
+    if held < len(values) / 2 or not _any_matches(values, commas.PROVES_COMMA):
+        return None
+    against, reason = sample.first(pc.invert(fits)), "no number with a decimal comma"
+    if against is None:
+        against, reason = sample.at(0), "decimal commas are read only where the delimiter is no comma"
+    return Inferred(ColumnType.VARCHAR, f"{against}: {reason}", len(values), held, against)
 
 
 def _says_yes_and_no(values: pa.Array) -> bool:
