@@ -206,4 +206,4 @@ class Demo:
 
 
 def _source(table: str) -> str:
-    return "file_key" if table.endswith("._ingest_registry") else "_source_file"
+    return "file_key" if table.rpartition(".")[2].startswith("_ingest_") else "_source_file"

@@ -61,11 +61,6 @@ class RebuiltFiles:
         self._rows = 0
         """Of the open file, with those held."""
 
-    @property
-    def paths(self) -> frozenset[str]:
-        """All files that were begun."""
-        return frozenset(self._paths)
-
     def add(self, key: Key, rows: pa.Table) -> None:
         """Write rows of one source behind what it has."""
         if not rows.num_rows:

@@ -37,6 +37,10 @@ left alone for three days (`unreferenced.FOREIGN_GRACE`), and a rebuild is done 
 """
 
 
+REBUILD: Final = "lakedrop.rebuild"
+"""Key in a snapshot's summary: the folder of the run that made it."""
+
+
 class BeginAgain(Exception):
     """What was prepared is of no use: a type was wrong and the plan is corrected, or the table got other columns."""
 
@@ -109,9 +113,8 @@ class Run:
     async def _attempt(self) -> None:
         loaded = await self._site.load()
         live = await self._context.run("commit", LiveFiles.of, loaded.table, self._site.lake.manifests)
-        snapshot = loaded.table.current_snapshot()
-        if self._unknown and snapshot and not self._files.paths.isdisjoint(file.path for file in live.data()):
-            self.snapshot = snapshot.snapshot_id
+        if self._unknown and (landed := self._landed(loaded)) is not None:
+            self.snapshot = landed
             return
         if loaded.shape.schema != self._base.schema or loaded.shape.last_id != self._base.last_id:
             raise BeginAgain
@@ -122,6 +125,13 @@ class Run:
         files = await self._context.run("stream", self._files.finish)
         self._swapping = True
         self.snapshot = await self._context.run("commit", self._commit, loaded, live, files)
+
+    def _landed(self, loaded: Loaded) -> int | None:
+        """Return the snapshot of this run, if an earlier try made it."""
+        for snapshot in loaded.table.metadata.snapshots:
+            if snapshot.summary is not None and snapshot.summary.additional_properties.get(REBUILD) == self._folder:
+                return snapshot.snapshot_id
+        return None
 
     def _forget(self, keys: Collection[Key]) -> None:
         self._files.drop(keys)
@@ -231,5 +241,5 @@ class Run:
             Change(added, deletes, dropped, shape=self._target),
             new_id=self._context.new_id,
             now=self._context.clock(),
-            summary={"lakedrop.rebuilt-columns": ",".join(self._changing)},
+            summary={REBUILD: self._folder},
         )

@@ -142,7 +142,7 @@ class _Attempt:
     asked: Sequence[_Asked]
     clear: Superseded
     tried: set[str] = field(default_factory=set)
-    """Data files of earlier tries."""
+    """By what the commits of earlier tries are told apart; one that landed is done."""
     superseded: list[Superseded] | None = None
     """Of each asker, as the first try found it: before any record of theirs."""
 
@@ -153,8 +153,7 @@ class _Attempt:
             return []
         if self.superseded is None:
             self.superseded = await self.context.run("commit", self._held, opened)
-        # Nobody takes out records before their claims end, so a file that is live has landed for good.
-        if self.tried & opened.paths:
+        if self.tried & opened.landed:
             return self.superseded
         placed = [one for asked in self.asked for one in asked.placed if not asked.outcome.done()]
         alive = await self.context.alive({one.rejected.token for one in placed}) if placed else set()

@@ -30,6 +30,9 @@ from handlers.csv_to_iceberg.table import unpartitioned
 OURS: Final = "lakedrop.rejects"
 """Table property that says who made the table; one without it is never touched."""
 
+COMMIT: Final = "lakedrop.commit"
+"""Key in a snapshot's summary: the path of the data file it was to bring, with or without records in the end."""
+
 FILE_KEY_ID: Final = 1
 SCHEMA: Final = Schema(
     NestedField(FILE_KEY_ID, "file_key", StringType(), required=True),
@@ -65,6 +68,12 @@ class Opened:
     def paths(self) -> frozenset[str]:
         """The data files."""
         return frozenset(self._places)
+
+    @cached_property
+    def landed(self) -> frozenset[str]:
+        """What the commits of the retained snapshots were told apart by."""
+        summaries = [snapshot.summary for snapshot in self.table.metadata.snapshots]
+        return frozenset(summary.additional_properties.get(COMMIT, "") for summary in summaries if summary is not None)
 
     @cached_property
     def _places(self) -> dict[str, tuple[LiveManifest, Block]]:
@@ -153,7 +162,7 @@ class RejectsTable:
             self._lake.rows.know_runs(path, SourceRuns.of(keys, [one.rejected.kept.num_rows for one in placed]))
             added.append(entry)
         change = Change(added, deletes, frozenset(removal.dropped))
-        commit_snapshot(table, opened.live, change, new_id=self._new_id, now=self._clock(), summary={})
+        commit_snapshot(table, opened.live, change, new_id=self._new_id, now=self._clock(), summary={COMMIT: path})
         self._commits += 1
         if self._commits % self._lake.settings.expire_every == 0:
             expire_snapshots(table, self._lake.settings.snapshots_kept)
