@@ -33,6 +33,10 @@ _ONE_DELIMITER: Final = "\U0010fffe"
 _LONGEST_OPEN: Final = 16 * MIB
 """Characters. A quote that is open for longer is taken for a stray one."""
 
+_MOST_LINES: Final = 100
+"""Lines of a record with damaged quotes that are tried together."""
+_LINE_END: Final = re.compile(r"[\r\n]")
+
 
 class Record(NamedTuple):
     """A record and the physical lines it stands on, counted from 0; `end` is exclusive."""
@@ -185,32 +189,27 @@ def _repaired(cells: list[str], lines: Sequence[str], dialect: Dialect, width: i
     """
     Split a record whose quotes are damaged; return its cells and how many of the lines are used.
 
-    The first line alone is tried before the lines together: a quote that closes nothing shall not swallow records.
-    Of several ways to split, the first that gives `width` cells is taken.
+    As few lines as possible are used: a quote that closes nothing shall not swallow records. Of several ways to split
+    those, the first that gives `width` cells is taken.
     """
     delimiter = dialect.delimiter if len(dialect.delimiter) == 1 else _ONE_DELIMITER
+    for used in range(1, min(len(lines), _MOST_LINES) + 1):
+        text = "".join(lines[:used]).rstrip("\r\n")
+        for split in (*_leniently(text, dialect, delimiter), _piecewise(text, dialect, delimiter)):
+            if split is not None and len(split) == width:
+                return split, used
     first = lines[0].rstrip("\r\n")
-    alone = [
-        *_leniently(first, dialect, delimiter),
-        _piecewise(first, dialect, delimiter),
-        _unquoted(first, dialect, delimiter),
-    ]
-    for split in alone:
-        if len(split) == width:
-            return split, 1
-    if len(lines) > 1:
-        for split in _leniently("".join(lines).rstrip("\r\n"), dialect, delimiter):
-            if len(split) == width:
-                return split, len(lines)
-    elif len(cells) == width:
+    unquoted = _unquoted(first, dialect, delimiter)
+    if len(unquoted) == width:
+        return unquoted, 1
+    if len(lines) == 1 and len(cells) == width:
         return cells, 1
-    return alone[0], 1
+    return next(filter(None, _leniently(first, dialect, delimiter)), unquoted), 1
 
 
-def _leniently(text: str, dialect: Dialect, delimiter: str) -> list[list[str]]:
+def _leniently(text: str, dialect: Dialect, delimiter: str) -> list[list[str] | None]:
     """Split so that quotes close before a delimiter or at the end only: by single quotes, and by doubled ones too."""
-    splits = [_closing_late(text, dialect, delimiter, doubled=doubled) for doubled in (False, True)]
-    return [split for split in splits if split is not None]
+    return [_closing_late(text, dialect, delimiter, doubled=doubled) for doubled in (False, True)]
 
 
 def _closing_late(text: str, dialect: Dialect, delimiter: str, *, doubled: bool) -> list[str] | None:
@@ -235,13 +234,15 @@ def _closing_late(text: str, dialect: Dialect, delimiter: str, *, doubled: bool)
             end = text.find(delimiter, at)
             at, begin = len(text) if end < 0 else end, at
             cell = text[begin:at].lstrip(" ") if dialect.blanks else text[begin:at]
+            if _LINE_END.search(cell):
+                return None
         cells.append(_unescaped(cell) if dialect.escape else cell)
         if at >= len(text):
             return cells
         at += len(delimiter)
 
 
-def _piecewise(text: str, dialect: Dialect, delimiter: str) -> list[str]:
+def _piecewise(text: str, dialect: Dialect, delimiter: str) -> list[str] | None:
     """Let quotes have a meaning only in those cells that they enclose as they should."""
     whole = _whole_cell(dialect.quote, delimiter)
     cells: list[str] = []
@@ -254,6 +255,8 @@ def _piecewise(text: str, dialect: Dialect, delimiter: str) -> list[str]:
             end = text.find(delimiter, at)
             end = len(text) if end < 0 else end
             cells.append(text[at:end].lstrip(" ") if dialect.blanks else text[at:end])
+            if _LINE_END.search(cells[-1]):
+                return None
         at = end + len(delimiter)
     return list(map(_unescaped, cells)) if dialect.escape else cells
 
