@@ -2,7 +2,8 @@
 One committer per table: collects what claims want, and commits it in groups.
 
 A window closes when its time is over, when it is full, or when nothing more is on its way to it. Its small files are
-cooked and written once, while the window before it is being committed. A commit then follows the worker protocol
+cooked and written once, while the window before it is being committed. A commit takes all windows that are staged, and
+two commits are at least a window's time apart, however fast windows fill. It follows the worker protocol
 (docs/protocol.md, step 5) to the letter: freeze the group, load the metadata, check the claims, plan from that
 metadata, compare-and-swap against exactly it; after a conflict or an unknown outcome again from the freeze, because
 only a commit of one's own proves anything.
@@ -24,7 +25,7 @@ from handlers.csv_to_iceberg.cooking import Cook
 from handlers.csv_to_iceberg.rejects_port import NOWHERE, RejectsPort
 from handlers.csv_to_iceberg.shape import ShapeChanged
 from handlers.csv_to_iceberg.stager import WindowStager
-from handlers.csv_to_iceberg.window import Window, fail_all
+from handlers.csv_to_iceberg.window import Group, Window, fail_all
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,7 @@ class WindowLimits:
     """When a window closes."""
 
     seconds: float
-    """After its first entry; also the shortest time between two windows, unless they are full."""
+    """After its first entry; also the shortest time between two commits of a table."""
     files: int
     bytes: int
 
@@ -65,9 +66,14 @@ class TableCommitter(Generic[L, S]):
         """Of the files in `_pending`."""
         self._opened = 0.0
         self._closed = float("-inf")
+        self._committed = float("-inf")
+        """When the last commit began."""
+        self._stopping = asyncio.Event()
         self._expected = 0
         self._changed = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
+        self._staged: list[Window[S]] = []
+        """Windows that wait for the next commit."""
         self._committing: asyncio.Task[None] | None = None
         self._stager = WindowStager(table, cook, context)
 
@@ -108,6 +114,7 @@ class TableCommitter(Generic[L, S]):
         for entry in self._pending:
             entry.fail(TransientError("the service is stopping; the object will be looked at again"))
         self._changed.set()
+        self._stopping.set()
         if self._runner is not None:
             await self._runner
         if self._committing is not None:
@@ -122,11 +129,13 @@ class TableCommitter(Generic[L, S]):
                 self._bytes = 0
                 if not window.entries:
                     continue
-                self._closed = asyncio.get_running_loop().time()
+                now = asyncio.get_running_loop().time()
+                if now >= self._closed + self._limits.seconds:  # a full one, closed early, does not delay the next
+                    self._closed = now
                 await self._stage(window)
-                if self._committing is not None:
-                    await self._committing
-                self._committing = asyncio.create_task(self._commit(window), name=f"commit {self._table.name}")
+                self._staged.append(window)
+                if self._committing is None:
+                    self._committing = asyncio.create_task(self._commit_all(), name=f"commit {self._table.name}")
         finally:
             self._runner = None
 
@@ -156,71 +165,89 @@ class TableCommitter(Generic[L, S]):
             log.warning("window.not_staged", table=self._table.name, sources=len(window.entries), exc_info=True)
             window.fail(TransientError(f"table {self._table.name}: rows could not be staged: {error!r}"))
 
-    async def _commit(self, window: Window[S]) -> None:
-        await self._write_rejects(window)
+    async def _commit_all(self) -> None:
+        """Commit what is staged, all of it at once, until nothing is left."""
+        try:
+            while self._staged:
+                pause = self._committed + self._limits.seconds - asyncio.get_running_loop().time()
+                if pause > 0:  # full windows close earlier than their table may have another snapshot
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), pause)
+                self._committed = asyncio.get_running_loop().time()
+                group = Group(self._staged)
+                self._staged = []
+                await self._commit(group)
+        finally:
+            self._committing = None
+
+    async def _commit(self, group: Group[S]) -> None:
+        await self._write_rejects(group)
         unknown = False
         for attempt in range(MAX_TRIES):
             try:
-                if await self._attempt(window):
+                if await self._attempt(group):
                     return
                 continue
             except CommitConflict as conflict:
-                log.info("commit.conflict", table=self._table.name, sources=len(window.entries), reason=str(conflict))
+                sources = len(group.waiting())
+                log.info("commit.conflict", table=self._table.name, sources=sources, reason=str(conflict))
             except PermanentError as error:
-                window.fail(error)
+                group.fail(error)
                 return
             except Exception as error:  # noqa: BLE001  # whatever it was, only a commit of ours ends this
-                unknown = unknown or window.used
-                log.warning("commit.failed", table=self._table.name, unknown=window.used, error=repr(error))
+                unknown = unknown or group.used
+                log.warning("commit.failed", table=self._table.name, unknown=group.used, error=repr(error))
             await asyncio.sleep(backoff(attempt, self._context.new_id()))
         message = f"table {self._table.name}: no commit succeeded in {MAX_TRIES} tries; it will be tried again"
-        window.fail(OutcomeUnknown(message) if unknown else TransientError(message))
+        group.fail(OutcomeUnknown(message) if unknown else TransientError(message))
 
-    async def _write_rejects(self, window: Window[S]) -> None:
+    async def _write_rejects(self, group: Group[S]) -> None:
         """Write rejected records ahead of the rows; files whose records cannot be written wait, if that may pass."""
-        keys = [entry.key for entry in window.waiting() if entry.mode != "keep"]
-        found = window.rejected()
+        keys = [entry.key for entry in group.waiting() if entry.mode != "keep"]
+        found = group.rejected()
         try:
-            window.superseded = await self._rejects.ahead(keys, list(found.values())) if keys else {}
+            group.superseded = await self._rejects.ahead(keys, list(found.values())) if keys else {}
         except PermanentError as error:
             log.warning("rejects.refused", table=self._table.name, sources=len(found), error=error.message)
-            for report in window.reports_of(found):
-                report.warnings.append(f"rejected records are not kept: {error.message}")
+            for entry in found:
+                if (report := group.report(entry)) is not None:
+                    report.warnings.append(f"rejected records are not kept: {error.message}")
         except Exception as error:
             log.warning("rejects.not_written", table=self._table.name, sources=len(found), exc_info=True)
             fail_all(found, TransientError(f"table {self._table.name}: rejected records could not be kept: {error!r}"))
 
-    async def _attempt(self, window: Window[S]) -> bool:
+    async def _attempt(self, group: Group[S]) -> bool:
         """Make one try at the commit; True when nothing is left to do, False to begin again at once."""
-        group = window.waiting()
-        if not group:
+        entries = group.waiting()  # frozen: what is submitted from now on goes into another group
+        if not entries:
             return True
         loaded = await self._context.run("commit", self._table.load)
         if loaded is None:
-            return await self._without_table(window, group)
-        if not await self._stager.fresh(window, group, loaded):
+            return await self._without_table(group, entries)
+        if not await self._stager.fresh(group, loaded):
             return False
-        alive = await self._context.alive({entry.token for entry in group})
-        for entry in group:
-            if entry.token not in alive:
+        alive = await self._context.alive({entry.token for entry in entries})
+        newest = {entry.key: entry for entry in entries if entry.waiting and entry.token in alive}
+        for entry in entries:
+            if entry is not newest.get(entry.key):
                 entry.fail(ClaimLost())
-        holders = [entry for entry in group if entry.waiting]
+        holders = [entry for entry in entries if entry.waiting]
         if not holders:
             return True
         kept = [entry.key for entry in holders if entry.mode == "keep"]
         shown = await self._context.run("commit", self._table.shown, loaded, kept) if kept else {}
-        window.used = True
+        group.used = True
         try:
-            snapshot = await self._context.run("commit", self._table.commit, loaded, window.plan(holders))
+            snapshot = await self._context.run("commit", self._table.commit, loaded, group.plan(holders))
         except CommitConflict:
-            window.used = False
+            group.used = False
             raise
-        self._rejects.behind(window.superseded_by(holders))
+        self._rejects.behind(group.superseded_by(holders))
         for entry in holders:
-            entry.land(Landed(snapshot, window.reports.get(entry, entry.report), shown.get(entry.key)))
+            entry.land(Landed(snapshot, group.report(entry), shown.get(entry.key)))
         return True
 
-    async def _without_table(self, window: Window[S], group: Sequence[Entry[S]]) -> bool:
+    async def _without_table(self, group: Group[S], entries: Sequence[Entry[S]]) -> bool:
         """
         Go on when there is no table: make it for the rows to come.
 
@@ -228,12 +255,13 @@ class TableCommitter(Generic[L, S]):
         afterwards, and finds its claim gone.
         """
         self._stager.forget()
-        if all(entry.mode != "replace" for entry in group):
-            for entry in group:
+        if all(entry.mode != "replace" for entry in entries):
+            for entry in entries:
                 entry.land(Landed(None, shown=Shown({})))
             return True
-        fail_all([entry for entry in group if entry.own is not None], ShapeChanged("the table was dropped"))
-        await self._stager.stage(window)
+        fail_all([entry for entry in entries if entry.own is not None], ShapeChanged("the table was dropped"))
+        for window in group.windows:
+            await self._stager.stage(window)
         return False
 
 

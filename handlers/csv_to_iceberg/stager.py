@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, Generic
 
 import structlog
@@ -13,7 +12,7 @@ from handlers.csv_to_iceberg.cooking import Cook, cook_entries
 from handlers.csv_to_iceberg.refusals import UnsupportedColumn
 from handlers.csv_to_iceberg.results import Part
 from handlers.csv_to_iceberg.shape import Shape, ShapeChanged, merged
-from handlers.csv_to_iceberg.window import Window, fail_all
+from handlers.csv_to_iceberg.window import Group, Window, fail_all
 
 log = structlog.get_logger(__name__)
 
@@ -104,20 +103,21 @@ class WindowStager(Generic[L, S]):
                 entry.fail(UnsupportedColumn(self._table.name, field.name, str(field.field_type)))
         return [entry for entry, _ in kept], [part for _, part in kept]
 
-    async def fresh(self, window: Window[S], group: Sequence[Entry[S]], loaded: L) -> bool:
+    async def fresh(self, group: Group[S], loaded: L) -> bool:
         """Tell whether all staged rows can be committed to the table as loaded; stage again those that cannot."""
         self._loaded = loaded
-        if window.used:
-            await self._rename(window, group, loaded)
+        if group.used:
+            await self._rename(group, loaded)
         fitting: list[S] = []
-        if window.staged is not None:
-            if not self._table.fits(loaded, window.staged, fitting):
-                log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
-                self._shape = loaded.shape
-                await self.stage(window)
-                return False
-            fitting.append(window.staged)
-        for entry in group:
+        for window in group.windows:
+            if window.staged is not None:
+                if not self._table.fits(loaded, window.staged, fitting):
+                    log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
+                    self._shape = loaded.shape
+                    await self.stage(window)
+                    return False
+                fitting.append(window.staged)
+        for entry in group.waiting():
             if entry.own is not None:
                 if self._table.fits(loaded, entry.own, fitting):
                     fitting.append(entry.own)
@@ -125,17 +125,18 @@ class WindowStager(Generic[L, S]):
                     entry.fail(ShapeChanged(f"table {self._table.name} changed while the object was being read"))
         return True
 
-    async def _rename(self, window: Window[S], group: Sequence[Entry[S]], loaded: L) -> None:
+    async def _rename(self, group: Group[S], loaded: L) -> None:
         """Copy staged files: the last try may have landed, and a file must not enter the table twice."""
-        for entry in group:
+        for entry in group.waiting():
             if entry.own is not None:
                 try:
                     entry.own = await self._context.run("commit", self._table.again, loaded, entry.own)
                 except FileNotFoundError:
                     entry.fail(ShapeChanged("the staged file is gone: it landed, was compacted away and removed"))
-        if window.staged is not None:
-            try:
-                window.staged = await self._context.run("commit", self._table.again, loaded, window.staged)
-            except FileNotFoundError:
-                await self.stage(window)
-        window.used = False
+        for window in group.windows:
+            if window.staged is not None:
+                try:
+                    window.staged = await self._context.run("commit", self._table.again, loaded, window.staged)
+                except FileNotFoundError:
+                    await self.stage(window)
+        group.used = False

@@ -1,4 +1,4 @@
-"""A commit window: a group of entries on its way to one commit."""
+"""Commit windows, and the groups in which they are committed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from handlers.csv_to_iceberg.results import Report
 
 @dataclass
 class Window(Generic[S]):
-    """A group of entries on its way to one commit."""
+    """Entries that are staged together."""
 
     entries: list[Entry[S]]
     cooked: list[Entry[S]] = field(default_factory=list)
     """Those whose files are in `staged`, in its order."""
     staged: S | None = None
     reports: dict[Entry[S], Report] = field(default_factory=dict)
-    superseded: Superseded = field(default_factory=dict)
-    """Rejected records that are of no use once the sources have landed."""
-    used: bool = False
-    """A commit that named the staged files may have landed."""
 
     def waiting(self) -> list[Entry[S]]:
         """Return the entries whose outcome somebody waits for."""
@@ -33,18 +29,37 @@ class Window(Generic[S]):
         """End all entries that have not ended yet."""
         fail_all(self.entries, error)
 
+
+@dataclass
+class Group(Generic[S]):
+    """Windows on their way to one commit: all that were staged when the table's next commit was due."""
+
+    windows: Sequence[Window[S]]
+    superseded: Superseded = field(default_factory=dict)
+    """Rejected records that are of no use once the sources have landed."""
+    used: bool = False
+    """A commit that named the staged files may have landed."""
+
+    def waiting(self) -> list[Entry[S]]:
+        """Return the entries whose outcome somebody waits for."""
+        return [entry for window in self.windows for entry in window.waiting()]
+
+    def fail(self, error: Exception) -> None:
+        """End all entries that have not ended yet."""
+        for window in self.windows:
+            window.fail(error)
+
+    def report(self, entry: Entry[S]) -> Report | None:
+        """Return what was found in the object of an entry."""
+        return next((window.reports[entry] for window in self.windows if entry in window.reports), entry.report)
+
     def rejected(self) -> dict[Entry[S], Rejected]:
         """Return the rejected records of the entries that somebody waits for."""
         return {
             entry: Rejected(entry.key, entry.etag, entry.token, report.kept)
             for entry in self.waiting()
-            if (report := self.reports.get(entry, entry.report)) is not None and report.kept is not None
+            if (report := self.report(entry)) is not None and report.kept is not None
         }
-
-    def reports_of(self, entries: Iterable[Entry[S]]) -> list[Report]:
-        """Return what was found in the objects of some entries."""
-        reports = [self.reports.get(entry, entry.report) for entry in entries]
-        return [report for report in reports if report is not None]
 
     def superseded_by(self, holders: Iterable[Entry[S]]) -> Superseded:
         """Return what is of no use now that `holders` have landed."""
@@ -55,10 +70,11 @@ class Window(Generic[S]):
         """Return the commit that serves `holders` and leaves out what others staged."""
         held = set(holders)
         add: list[tuple[S, Sequence[int]]] = []
-        if self.staged is not None:
-            lost = [number for number, entry in enumerate(self.cooked) if entry not in held]
-            if len(lost) < len(self.cooked):
-                add.append((self.staged, lost))
+        for window in self.windows:
+            if window.staged is not None:
+                lost = [number for number, entry in enumerate(window.cooked) if entry not in held]
+                if len(lost) < len(window.cooked):
+                    add.append((window.staged, lost))
         add += [(entry.own, ()) for entry in holders if entry.own is not None]
         clear = frozenset(entry.key for entry in holders if entry.mode != "keep")
         return Plan(clear, add, len(holders))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
+from typing import Literal
 
 import pytest
 
-from handlers.contract import TransientError
+from handlers.contract import ClaimLost, TransientError
+from handlers.csv_to_iceberg.columns import ColumnType
 from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
+from handlers.csv_to_iceberg.shape import Shape
 from tests.unit.lake.memory_table import (
     InlineContext,
     MemoryStaged,
@@ -90,6 +94,87 @@ def test_a_full_window_closes_before_its_time() -> None:
         )
         assert by_files.table.commits[0] == (0.0, 5)
         assert by_bytes.table.commits[0] == (0.0, 5)
+
+    run_virtual(scenario())
+
+
+def test_windows_that_fill_fast_share_one_commit_a_second() -> None:
+    async def scenario() -> None:
+        setup = Setup(files=5)
+        waits = await asyncio.gather(*(_wait(setup, n / 100) for n in range(400)))
+        times = [time for time, _ in setup.table.commits]
+        assert min(later - earlier for earlier, later in pairwise(times)) >= 1.0 - 1e-6
+        assert len(times) <= 6
+        assert sum(claims for _, claims in setup.table.commits) == 400
+        assert max(waits) <= 1.0 + 1e-6
+
+    async def _wait(setup: Setup, start: float) -> float:
+        return await setup.apply(f"t/{start}.csv", start=start) - start
+
+    run_virtual(scenario())
+
+
+def test_large_files_and_removals_commit_with_the_others() -> None:
+    async def scenario() -> None:
+        setup = Setup(files=5)
+
+        async def other(number: int, mode: Literal["replace", "remove", "keep"]) -> None:
+            await asyncio.sleep(number / 7)
+            entry = memory_entry(f"t/{mode}{number}.csv", claim=f"{mode}{number}")
+            entry.file, entry.mode = None, mode
+            if mode == "replace":
+                entry.own = MemoryStaged(Shape.new({"n": ColumnType.INTEGER}), [(entry.key, "e", 1)])
+            await setup.committer.submit(entry)
+
+        await asyncio.gather(
+            *(setup.apply(f"t/{n}.csv", start=n / 50) for n in range(200)),
+            *(other(n, "replace") for n in range(28)),
+            *(other(n, "remove") for n in range(28)),
+            *(other(n, "keep") for n in range(28)),
+        )
+        times = [time for time, _ in setup.table.commits]
+        assert min(later - earlier for earlier, later in pairwise(times)) >= 1.0 - 1e-6
+        assert len(times) <= 6
+        assert setup.table.state is not None
+        assert len(setup.table.state.rows) == 228
+
+    run_virtual(scenario())
+
+
+def test_each_table_has_windows_of_its_own() -> None:
+    async def scenario() -> None:
+        setups = [Setup(files=5) for _ in range(3)]
+        await asyncio.gather(*(setup.apply(f"t/{n}.csv", start=n / 50) for setup in setups for n in range(200)))
+        for setup in setups:
+            times = [time for time, _ in setup.table.commits]
+            assert min(later - earlier for earlier, later in pairwise(times)) >= 1.0 - 1e-6
+            assert len(times) <= 6
+
+    run_virtual(scenario())
+
+
+def test_of_one_key_in_two_windows_of_a_commit_the_later_is_committed() -> None:
+    async def scenario() -> None:
+        setup = Setup(files=1)
+        await setup.apply("t/first.csv")
+        old = asyncio.ensure_future(setup.committer.submit(memory_entry("t/a.csv", claim="old")))
+        await asyncio.sleep(0.1)
+        await setup.committer.submit(memory_entry("t/a.csv", claim="new"))
+        with pytest.raises(ClaimLost):
+            await old
+        assert setup.table.commits == [(0.0, 1), (1.0, 1)]
+
+    run_virtual(scenario())
+
+
+def test_closing_does_not_wait_for_the_next_second() -> None:
+    async def scenario() -> None:
+        setup = Setup(files=1)
+        await setup.apply("t/first.csv")
+        second = asyncio.ensure_future(setup.apply("t/second.csv"))
+        await asyncio.sleep(0.1)
+        await setup.committer.aclose()
+        assert await second == pytest.approx(0.1)
 
     run_virtual(scenario())
 
