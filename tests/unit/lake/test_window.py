@@ -106,7 +106,7 @@ def test_windows_that_fill_fast_share_one_commit_a_second() -> None:
         assert min(later - earlier for earlier, later in pairwise(times)) >= 1.0 - 1e-6
         assert len(times) <= 6
         assert sum(claims for _, claims in setup.table.commits) == 400
-        assert max(waits) <= 1.0 + 1e-6
+        assert max(waits) <= 1.0 + 5 / 100  # five files fill a window, a hundred come in a second
 
     async def _wait(setup: Setup, start: float) -> float:
         return await setup.apply(f"t/{start}.csv", start=start) - start
