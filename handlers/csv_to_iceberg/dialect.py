@@ -268,8 +268,10 @@ def _headed_by_one_name(records: Sequence[Record], first: int, dialect: Dialect)
         return False
     name = records[0].cells[0].strip()
     below = records[1].cells
-    if records[1].begin != records[0].end or not _NAME.fullmatch(name):
+    if records[1].begin != records[0].end:
         return False
+    if not _NAME.fullmatch(name):
+        return look_of(name) is Look.UNSPLIT
     named_below = all(_NAME.fullmatch(cell.strip()) for cell in below)
     return dialect.blanks != "" or dialect.delimiter in _PUNCTUATION or not named_below
 

@@ -162,7 +162,7 @@ def _find_header(records: Sequence[Record], width: int) -> Record | None:
     ):
         return records[0]
     full = [record for record in records if len(record.cells) == width and not _is_comment(record, width)]
-    for candidate in (_below_titles(full, width), _below_groups(full), *full[:1]):
+    for candidate in (_below_titles(full, width), _below_groups(full), *full[:1], _below_gap(full, width)):
         if candidate is not None and _is_header(candidate.cells, _next_cells(full, candidate)):
             return candidate
     if full and full[0] is records[0] and _names_first_column_only(full, width):
@@ -192,6 +192,15 @@ def _below_titles(full: Sequence[Record], width: int) -> Record | None:
         told = width > 2 and any(" " in title.cells[0].strip() for title in titles)  # noqa: PLR2004 - see above
         return first if told and all(first.cells) else None
     return first
+
+
+def _below_gap(full: Sequence[Record], width: int) -> Record | None:
+    """Return the names above values that a blank line sets apart from a few lines that happen to be as wide."""
+    for number, (above, record) in enumerate(itertools.pairwise(full[: _MOST_TITLES + 1]), 1):
+        rows = [row.cells for row in full[number + 1 :]]
+        if record.begin > above.end and all(record.cells) and len(rows) >= number:
+            return record if any(value_columns(rows, width)) else None
+    return None
 
 
 def _below_groups(full: Sequence[Record]) -> Record | None:
@@ -230,7 +239,7 @@ def _comment_mark(records: Sequence[Record], width: int) -> str:
     """Return what the comments between records begin with; empty when there are none."""
     for mark in _COMMENTS:
         begun = [record for record in records if record.cells[0].startswith(mark)]
-        if begun and len(begun) * 2 < len(records) and all(_is_comment(record, width) for record in begun):
+        if begun and len(begun) * 2 <= len(records) and all(_is_comment(record, width) for record in begun):
             return mark
     return ""
 

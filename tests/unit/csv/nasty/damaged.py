@@ -183,7 +183,7 @@ def names_and_unnamed_columns(rng: Rng) -> Case:
 def few_rows_of_texts_with_commas(rng: Rng) -> Case:
     rows = table(rng, {"id": words.number, "address": words.address, "comment": words.sentence}, 2, gaps=0)
     delimiter = rng.choice(";\t|")
-    return Case(plain(rows, delimiter), rows[1:], rows[0], delimiter)
+    return Case(minimal(rows, delimiter), rows[1:], rows[0], delimiter, '"')
 
 
 @nasty
