@@ -19,9 +19,11 @@ from handlers.csv_to_iceberg.handler import CsvToIceberg
 from handlers.csv_to_iceberg.lake import LakeSettings
 from handlers.csv_to_iceberg.names import table_name
 from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import Cooked, Part, Report, SmallFile
+from handlers.csv_to_iceberg.rejects_keeper import RejectsKeeper
+from handlers.csv_to_iceberg.results import KEPT, Cooked, Part, Report, SmallFile
 from handlers.csv_to_iceberg.shape import Shape
 from tests.simulation.outside import SimStore
+from tests.simulation.rejects import SimRejects, has_rejects
 from tests.simulation.world import World
 from tests.virtual_loop import PROCESS
 
@@ -72,6 +74,10 @@ class SimTable:
     name: str
     world: World
     state: SimState | None = None
+    rejects: SimRejects = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rejects = SimRejects(self.name, self.world)
 
     def load(self) -> SimState | None:
         return self.state
@@ -136,6 +142,8 @@ class SimTable:
                 if number not in lost:
                     rows[key] = (*rows.get(key, ()), row)
         self.state = SimState(loaded.version + 1, loaded.shape, rows)
+        self.rejects.shown = {key: [row.text for row in held] for key, held in rows.items()}
+        self.rejects.check()
         self.world.note("commit", self.name, {key: [row.text for row in held] for key, held in rows.items()})
         for key, held in rows.items():
             if len(held) > 1:
@@ -170,11 +178,19 @@ def cook(files: Sequence[SmallFile], pins: Pins, options: Options) -> Cooked:
         if file.data.startswith(b"p")
     }
     parts = [
-        Part(file.source, cast(pa.Table, Content(file.data.decode())), Report(records=1, rows=1), dict(COLUMNS))
+        Part(file.source, cast(pa.Table, Content(file.data.decode())), _report(file.data.decode()), dict(COLUMNS))
         for file in files
         if file.source.key not in failures
     ]
     return Cooked(parts, dict(failures), [], {**pins, **COLUMNS})
+
+
+def _report(text: str) -> Report:
+    report = Report(records=1, rows=1)
+    if has_rejects(text):
+        report.records, report.rejected = 2, 1
+        report.kept = pa.RecordBatch.from_pylist([{"record": 2, "line": 3, "text": "", "reason": ""}], KEPT)
+    return report
 
 
 @dataclass
@@ -187,7 +203,9 @@ class SimTarget:
     committer: TableCommitter[SimState, SimStaged] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.committer = TableCommitter(self.table, self._cook, self.context, WindowLimits(1.0, 50, 1 << 20))
+        keeper = RejectsKeeper(cast(Any, self.table.rejects), self.context, 1.0)
+        limits = WindowLimits(1.0, 50, 1 << 20)
+        self.committer = TableCommitter(self.table, self._cook, self.context, limits, keeper.of(self.table.name, "b"))
 
     def stager(self, options: Options) -> SimTarget:
         del options
