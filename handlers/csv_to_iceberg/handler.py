@@ -28,6 +28,7 @@ from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Landed, P
 from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement, owner_bucket
+from handlers.csv_to_iceberg.live import live_memory
 from handlers.csv_to_iceberg.maintenance import Maintenance
 from handlers.csv_to_iceberg.notices import notice_rescued, notice_size
 from handlers.csv_to_iceberg.options import Options
@@ -112,7 +113,7 @@ class CsvToIceberg:
         loaded = await self._context.run("commit", target.table.load)
         if loaded is None:
             return Verdict(not expected["rows"], expected, {"rows": 0}, f"there is no table {target.table.name}")
-        shown = (await self._context.run("stream", target.table.shown, loaded, [unit.name]))[unit.name]
+        shown = (await self._context.run("stream", target.table.shown, loaded, [unit.name], live_memory()))[unit.name]
         found = {"rows": sum(shown.rows.values())}
         others = {etag: count for etag, count in shown.rows.items() if count and etag != receipt.fingerprint}
         if found != expected:

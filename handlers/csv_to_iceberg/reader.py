@@ -79,7 +79,9 @@ def local_path(location: str) -> str | None:
     return None
 
 
-def readable(connection: duckdb.DuckDBPyConnection, table: Table, label: str) -> Readable:
+def readable(
+    connection: duckdb.DuckDBPyConnection, table: Table, label: str, tasks: Sequence[FileScanTask] | None = None
+) -> Readable:
     """
     Make the current snapshot of a table readable.
 
@@ -87,8 +89,10 @@ def readable(connection: duckdb.DuckDBPyConnection, table: Table, label: str) ->
         connection: Gets Arrow tables registered under names that begin with `label`.
         table: Freshly loaded.
         label: Unique in the connection.
+        tasks: The files to read; None for all. Remote files are all read.
     """
-    tasks = list(table.scan().plan_files())
+    if tasks is None:
+        tasks = list(table.scan().plan_files())
     fields = table.schema().fields
     paths = [local_path(task.file.file_path) for task in tasks]
     if None in paths or any(_sql_type(field.field_type) is None for field in fields):

@@ -198,7 +198,8 @@ def merged(columns: Iterable[Mapping[str, ColumnType]]) -> dict[str, ColumnType]
         ShapeChanged: Two files disagree otherwise.
     """
     result: dict[str, ColumnType] = {}
-    for some in columns:
+    # Files read together share one mapping.
+    for some in {id(some): some for some in columns}.values():
         for name, kind in some.items():
             known = result.setdefault(name, kind)
             if known != kind:

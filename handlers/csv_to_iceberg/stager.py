@@ -95,8 +95,11 @@ class WindowStager(Generic[L, S]):
         if shape is None:
             return cooked, parts
         kept: list[tuple[Entry[S], Part]] = []
+        # Files read together share one mapping of columns.
+        distinct = {id(part.columns): part.columns for part in parts}
+        refused = {key: shape.unsupported(columns) for key, columns in distinct.items()}
         for entry, part in zip(cooked, parts, strict=True):
-            field = shape.unsupported(part.columns)
+            field = refused[id(part.columns)]
             if field is None:
                 kept.append((entry, part))
             else:

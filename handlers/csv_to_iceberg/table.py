@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -11,15 +13,15 @@ import duckdb
 import numpy as np
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import Table
+from pyiceberg.table import FileScanTask, Table
 
 from handlers.csv_to_iceberg.columns import ColumnType
 from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan, Shown
 from handlers.csv_to_iceberg.lake import ROUTE, Lake, LakeSettings
-from handlers.csv_to_iceberg.live import LiveFiles
+from handlers.csv_to_iceberg.live import LiveFiles, LiveMemory
 from handlers.csv_to_iceberg.parquet import data_file, renamed, write_deletes, write_table
 from handlers.csv_to_iceberg.positions import Removal
-from handlers.csv_to_iceberg.reader import fetch, readable
+from handlers.csv_to_iceberg.reader import fetch, local_path, readable
 from handlers.csv_to_iceberg.refusals import UnsupportedTable
 from handlers.csv_to_iceberg.results import Part
 from handlers.csv_to_iceberg.shape import SOURCE_ETAG, SOURCE_FILE, Shape, ShapeChanged, merged
@@ -155,13 +157,7 @@ class IcebergTable:
             Exception: Anything else leaves the outcome unknown.
         """
         table, io = loaded.table, loaded.table.io
-        live = LiveFiles.of(table, self._lake.manifests)
-        if live.has_equality_deletes:
-            # Nothing here can read such a table, so nobody could tell what a commit did to it.
-            raise UnsupportedTable(
-                f"table {self.name} has equality delete files, which only the engine that wrote them applies: let it"
-                " rewrite the table's files (Trino: ALTER TABLE ... EXECUTE optimize), then replay the object"
-            )
+        live = self._live(loaded, self._lake.manifests)
         source = loaded.shape.fields.get(SOURCE_FILE)
         # A table that was handed over to us has no such column before our first rows, and none of them in it.
         removal = Removal() if source is None else self._lake.rows.removal(live, plan.clear, source.field_id, io)
@@ -191,21 +187,40 @@ class IcebergTable:
             expire_snapshots(table, self.settings.snapshots_kept)
         return snapshot
 
+    def _live(self, loaded: Loaded, memory: LiveMemory) -> LiveFiles:
+        live = LiveFiles.of(loaded.table, memory)
+        if live.has_equality_deletes:
+            # Nothing here can read such a table, so nobody could tell what a commit did to it.
+            raise UnsupportedTable(
+                f"table {self.name} has equality delete files, which only the engine that wrote them applies: let it"
+                " rewrite the table's files (Trino: ALTER TABLE ... EXECUTE optimize), then replay the object"
+            )
+        return live
+
     def _write_deletes(self, loaded: Loaded, file: DataFile, positions: Positions) -> DataFile:
         delete_file = write_deletes(loaded.table.io, self.new_data_path(loaded, "-deletes.parquet"), file, positions)
         self._lake.rows.know_deletes(delete_file.file_path, positions)
         return delete_file
 
-    def shown(self, loaded: Loaded, keys: Collection[str]) -> dict[str, Shown]:
-        """Count what the table shows of some keys: rows, and the versions they are from."""
+    def shown(self, loaded: Loaded, keys: Collection[str], memory: LiveMemory | None = None) -> dict[str, Shown]:
+        """
+        Count what the table shows of some keys: rows, and the versions they are from.
+
+        Only files that may hold the keys are read. Lanes other than `commit` give a `memory` of their own.
+        """
         shown: dict[str, Shown] = {key: Shown({}) for key in keys}
         if not {SOURCE_FILE, SOURCE_ETAG} <= loaded.shape.fields.keys():
             return shown
+        live = self._live(loaded, self._lake.manifests if memory is None else memory)
+        tasks = [
+            FileScanTask(file.data_file, {one.data_file for one in live.deletes_of(file)})
+            for file in live.may_hold(keys)
+        ]
         with duckdb.connect() as connection:
             rows = fetch(
                 connection,
                 f"SELECT {SOURCE_FILE}, {SOURCE_ETAG}, count(*)"  # noqa: S608  # names are constants, keys are bound
-                f" FROM ({readable(connection, loaded.table, 'shown').sql})"
+                f" FROM ({readable(connection, loaded.table, 'shown', tasks).sql})"
                 f" WHERE {SOURCE_FILE} IN (SELECT unnest(?)) GROUP BY ALL",
                 [list(keys)],
             )
@@ -228,5 +243,10 @@ def unpartitioned(table: Table) -> int:
 
 
 def _copy(io: FileIO, source: str, target: str) -> None:
+    """Give a file that never changes a second name; on this machine without copying it."""
+    with suppress(OSError):
+        if (old_path := local_path(source)) is not None and (new_path := local_path(target)) is not None:
+            os.link(old_path, new_path)
+            return
     with io.new_input(source).open() as old, io.new_output(target).create() as new:
         shutil.copyfileobj(old, new)
