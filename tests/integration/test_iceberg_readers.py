@@ -10,8 +10,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from handlers.contract import ClaimLost
 from handlers.csv_to_iceberg.committer import WindowLimits
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.live import live_memory
+from handlers.csv_to_iceberg.positions import RowFinder
 from handlers.csv_to_iceberg.query import query
 from tests.unit.lake.bench import Bench, Context, Kitchen
 
@@ -120,3 +123,85 @@ async def test_delete_files_cover_one_data_file_each_and_are_counted(bench: Benc
     assert bench.summary()["total-position-deletes"] == "3"
     assert bench.summary()["total-data-files"] == "4"
     assert bench.summary()["total-records"] == "12"
+
+
+async def test_readers_agree_after_columns_came_and_types_widened(bench: Bench) -> None:
+    first = {f"t/{key}.csv": {"n": [key, key + 10], "text": [f"text {key}", f"text {key + 10}"]} for key in range(4)}
+    await bench.put(first)
+    await bench.put({"t/1.csv": {"n": [5_000_000_000], "text": ["text 5000000000"], "late": ["x"]}}, etag="e2")
+    await bench.put(
+        {"t/4.csv": {"n": [7], "text": ["text 7"], "late": ["y"]}, "t/2.csv": {"n": [8], "text": ["text 8"]}}
+    )
+    await bench.remove("t/0.csv")
+    await bench.put({"t/1.csv": {"n": [9, 6_000_000_000], "text": ["text 9", "text 6000000000"]}}, etag="e3")
+
+    rows = expected(
+        {
+            "t/1.csv": ("e3", [9, 6_000_000_000]),
+            "t/2.csv": ("e1", [8]),
+            "t/3.csv": ("e1", [3, 13]),
+            "t/4.csv": ("e1", [7]),
+        }
+    )
+    assert int(bench.summary()["total-delete-files"]) > 0
+    assert by_pyiceberg(bench) == rows
+    assert by_duckdb(bench) == rows
+    assert by_polars(bench) == rows
+
+
+async def test_readers_agree_after_somebody_renamed_a_column_and_dropped_another(bench: Bench) -> None:
+    await bench.put({f"t/{key}.csv": {"word": ["x"], "n": [key], "old": ["z"]} for key in range(3)})
+    with bench.loaded().update_schema() as update:
+        update.rename_column("word", "text")
+        update.delete_column("old")
+    await bench.put({"t/1.csv": {"text": ["text 5", "text 6"], "n": [5, 6]}}, etag="e2")
+    await bench.remove("t/2.csv")
+    await bench.put({"t/1.csv": {"text": ["text 6"], "n": [6]}, "t/3.csv": {"text": ["text 3"], "n": [3]}}, etag="e3")
+
+    rows = sorted([("t/0.csv", "e1", 0, "x"), ("t/1.csv", "e3", 6, "text 6"), ("t/3.csv", "e3", 3, "text 3")], key=repr)
+    assert by_pyiceberg(bench) == rows
+    assert by_duckdb(bench) == rows
+    assert by_polars(bench) == rows
+
+
+async def test_readers_agree_on_a_file_with_delete_files_of_several_commits(bench: Bench) -> None:
+    keys = [f"t/{key:02}.csv" for key in range(20)]
+    sources = {key: ("e1", [number, number + 100]) for number, key in enumerate(keys)}
+    await bench.put({key: {"n": n, "text": [f"text {one}" for one in n]} for key, (_, n) in sources.items()})
+    for step in range(6):
+        # Another process each time: nothing is known of the file and of what is gone from it.
+        bench.lake.manifests, bench.lake.rows = live_memory(), RowFinder()
+        key = keys[3 * step]
+        sources[key] = (f"r{step}", [1000 + step])
+        await bench.put({key: {"n": [1000 + step], "text": [f"text {1000 + step}"]}}, etag=f"r{step}")
+        await bench.remove(keys[3 * step + 1])
+        del sources[keys[3 * step + 1]]
+
+    (first, *_) = sorted(bench.loaded().scan().plan_files(), key=lambda task: -task.file.record_count)
+    assert len(first.delete_files) == 12
+    rows = expected(sources)
+    assert by_pyiceberg(bench) == rows
+    assert by_duckdb(bench) == rows
+    assert by_polars(bench) == rows
+
+
+async def test_readers_agree_after_a_claim_lost_within_a_file_that_replaces_others(bench: Bench) -> None:
+    columns = {"n": [1, 2], "text": ["text 1", "text 2"]}
+    await bench.put({f"t/{key}.csv": columns for key in range(6)})
+    bench.context.dead |= {"lost1", "lost4"}
+    claims = {1: "lost1", 4: "lost4"}
+    entries = [
+        bench.entry(f"t/{key}.csv", {"n": [7], "text": ["text 7"]}, etag="e2", claim=claims.get(key, ""))
+        for key in range(1, 5)
+    ]
+    with pytest.raises(ClaimLost):
+        await bench.submit(entries)
+    await entries[1].outcome
+    await entries[2].outcome
+    await bench.put({"t/2.csv": {"n": [8], "text": ["text 8"]}}, etag="e3")
+
+    kept = {f"t/{key}.csv": ("e1", [1, 2]) for key in (0, 1, 4, 5)}
+    rows = expected(kept | {"t/2.csv": ("e3", [8]), "t/3.csv": ("e2", [7])})
+    assert by_pyiceberg(bench) == rows
+    assert by_duckdb(bench) == rows
+    assert by_polars(bench) == rows
