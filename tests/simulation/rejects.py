@@ -16,8 +16,8 @@ Held = tuple[str, str]
 
 
 def has_rejects(text: str) -> bool:
-    """Tell whether the content has a rejected record."""
-    return crc32(text.encode()) % 2 == 0
+    """Tell whether the content has a rejected record: `a` and `b` have, `c` has none."""
+    return crc32(text.encode()) % 2 == 1
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from consumer.protocol import Row, Step, decide
 from consumer.sweep import Sweeper
 from consumer.worker import Worker
 from handlers.csv_to_iceberg.committer import TableCommitter
+from handlers.csv_to_iceberg.rejects_keeper import RejectsKeeper, RejectsOfTable
 from tests.fakes import MemoryObject
 from tests.simulation.database import engine
 from tests.simulation.outside import BUCKET
@@ -232,6 +233,38 @@ def read_nothing_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Gate, "enter", together)
 
 
+def take_rejects_out_with_the_addition(monkeypatch: pytest.MonkeyPatch) -> None:
+    add = RejectsKeeper.add
+
+    async def both(self: RejectsKeeper, keys: Any, placed: Any) -> Any:
+        superseded = await add(self, keys, placed)
+        self.clear(superseded)
+        return superseded
+
+    monkeypatch.setattr(RejectsKeeper, "add", both)
+
+
+def write_rejects_behind_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = RejectsOfTable.ahead
+    begun = []
+
+    async def later(self: RejectsOfTable, keys: Any, rejected: Any) -> Any:
+        begun.append(asyncio.create_task(ahead(self, keys, rejected)))
+        return {}
+
+    monkeypatch.setattr(RejectsOfTable, "ahead", later)
+
+
+def take_rejects_out_of_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    clear = RejectsKeeper.clear
+
+    def everywhere(self: RejectsKeeper, superseded: Any) -> None:
+        keys = frozenset().union(*superseded.values())
+        clear(self, dict.fromkeys(cast(Any, self._table).state.files, keys))
+
+    monkeypatch.setattr(RejectsKeeper, "clear", everywhere)
+
+
 METHODS: dict[str, tuple[Patch, Scenario]] = {
     "r5 reading ignores If-Match": (read_whatever_is_there, BUSY),
     "r5 receipt names the latest version": (label_by_the_latest_look, BUSY),
@@ -257,6 +290,9 @@ METHODS: dict[str, tuple[Patch, Scenario]] = {
     ),
     "ack comes before the claim": (ack_before_claim, replace(DEATHS, changes=1, seconds=2)),
     "objects whose holders died are read together": (read_nothing_alone, KILLER),
+    "rejects of the old version go before its rows": (take_rejects_out_with_the_addition, DEATHS),
+    "rejects come behind their rows": (write_rejects_behind_their_rows, BUSY),
+    "rejects go from files that came later": (take_rejects_out_of_all_files, BUSY),
     "no answer counts as success": (
         take_no_answer_for_success,
         replace(BUSY, faults=faulty(rate=0.05, unknown_never=1)),
