@@ -22,6 +22,8 @@ from handlers.csv_to_iceberg.results import Report, ReportColumn
 
 DOUBLE: Final = ColumnType.DOUBLE
 
+ORDER_UNKNOWN: Final = "; if its dates are like 03/04/2024 and nothing proves their order, set date_order on the route"
+
 
 @dataclass(slots=True)
 class Typed:
@@ -76,7 +78,7 @@ def warnings(report: Report) -> list[str]:
     """Name columns of which much had to be rescued or whose type is not the wished one; say when most is rejected."""
     found = [
         f"column {column.name}: {column.rescued:,} of {column.filled:,} values did not fit {column.type.value} and are "
-        f"in {RESCUED}"
+        f"in {RESCUED}{ORDER_UNKNOWN if column.type in DATED else ''}"
         for column in report.columns
         if column.suits_badly
     ]
