@@ -256,6 +256,34 @@ async def test_a_stream_nobody_waits_for_any_more_ends_within_a_block(service: S
     assert list(tmp_path.rglob("*.parquet")) == []
 
 
+async def test_small_files_of_a_table_are_committed_while_a_large_one_is_being_read(service: Service) -> None:
+    loop, read, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    class Slow(Generated):
+        def read(self, _: int = -1) -> bytes:
+            if self.unread == 470:
+                assert go_on.wait(60)
+            if self.unread == 400:
+                self.unread = 0
+            return super().read()
+
+    raw = Slow(lambda: loop.call_soon_threadsafe(read.set))
+    claim = Claim("large", "e1", None)
+    large = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [Streams(lambda: raw)], claim))
+    await asyncio.wait_for(read.wait(), 30)
+    for number in range(3):
+        await service.put(f"t/{number}.csv", b"id,value\n1,2\n")
+        await service.put(f"other/{number}.csv", b"id\n1\n")
+    await service.gone("t/0.csv", "remove")
+
+    assert not large.done()
+    assert service.sql("select _source_file from t order by 1") == [("t/1.csv",), ("t/2.csv",)]
+    go_on.set()
+    receipt = await large
+    assert service.sql("select count(*) from t where _source_file = 't/a.csv'") == [(receipt.counts["rows"],)]
+    assert receipt.counts["rows"] > 65_536
+
+
 async def test_a_stream_called_off_before_its_turn_is_closed_unread(service: Service) -> None:
     busy = threading.Event()
     held_up = asyncio.ensure_future(service.context.run("stream", busy.wait))
