@@ -123,6 +123,8 @@ class Tokeniser:
     def __init__(self, blocks: Blocks, layout: Layout, options: Options) -> None:
         self._most_ragged = max(options.max_rejects, MAX_REJECTS)
         self.rejected = 0
+        self.repaired = 0
+        """Always: Arrow repairs nothing."""
         self.last_rejected = 0
         """Number of the last rejected record."""
         self.ragged: list[Ragged] = []

@@ -56,6 +56,8 @@ _ADDRESS: Final = (
 _LOOKS: Final = re.compile(rf"(?P<n>{NUMBER})|(?P<m>{MOMENT})|(?P<t>{_ADDRESS})")
 _ENCLOSED: Final = {"{": "}", "[": "]", "(": ")", "<": ">"}
 _OPENED: Final = {"}": "{", "]": "[", ")": "("}
+_URL: Final = re.compile(r"[a-z]{2,9}://\S+")
+"""With delimiters in it, or it would be an address."""
 _TIGHT: Final = re.compile(r"[^\s,;|\t][,;|][^\s,;|]|\t|[^\d\s]:[^\d\s/\\]|[~^\x01\x1f]")
 _LOOSE: Final = re.compile(r"[,;:|]")
 _LONGEST: Final = 200
@@ -74,7 +76,7 @@ def look_of(cell: str) -> Look:
         return Look.TOKEN
     if _is_torn(cell):
         return Look.TORN
-    if last == "\\" or _TIGHT.search(cell):
+    if (last == "\\" or _TIGHT.search(cell)) and not _URL.fullmatch(cell):
         return Look.UNSPLIT
     return Look.PROSE if first in _ENCLOSED or _LOOSE.search(cell) else Look.TEXT
 

@@ -177,6 +177,7 @@ class _Batch:
             report.rows = span.rows
             report.rejected = len(ragged)
             report.rescued = span.rows - rescued.slice(*span).null_count
+            report.note_repaired(sum(group.joined.repaired))
             if len(columns) < len(group.columns):
                 report.warnings.append(NO_ROWS)
             if ragged:

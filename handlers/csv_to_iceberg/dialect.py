@@ -196,7 +196,10 @@ def _with_blanks(text: str, dialect: Dialect, quoting: Quoting, *, complete: boo
 
 def _whole_lines_quoted(text: str, delimiter: str, quote: str) -> bool:
     lines = [line for line in text.splitlines() if line]
-    return all(line.startswith(quote) and line.endswith(quote) and delimiter in line for line in lines)
+    return len(lines) > 1 and all(
+        line.startswith(quote) and line.endswith(quote) and len(line[1:-1].strip(delimiter).split(delimiter)) > 1
+        for line in lines
+    )
 
 
 def _judge(lines: Sequence[str], dialect: Dialect, quoting: Quoting) -> _Judged:
@@ -214,7 +217,7 @@ def _judge(lines: Sequence[str], dialect: Dialect, quoting: Quoting) -> _Judged:
     score *= _LIKELY.get(dialect.delimiter[0], 1) * (1 - 0.2 * quoting.stray / (quoting.stray + 2 * quoting.cells + 1))
     if dialect.delimiter in _PUNCTUATION and not values:
         score *= 0.4
-    if _headed_by_one_name(records, usual[0], dialect):
+    if _headed_by_one_name(records, usual[0], dialect, valued=values):
         score *= 0.6
     return _Judged(dialect, score, width, len(usual), len(records), quoting)
 
@@ -256,24 +259,25 @@ def _looks(rows: Sequence[Sequence[str]]) -> tuple[float, float, bool]:
         texts = looks[Look.TEXT] + looks[Look.PROSE]
         most = max(texts, *(looks[look] for look in (Look.NUMBER, Look.MOMENT, Look.TOKEN)))
         alike += most / filled if filled else 0.7
-        valued = valued or (filled > 0 and looks[Look.NUMBER] + looks[Look.MOMENT] > 0.7 * filled)
+        values = looks[Look.NUMBER] + looks[Look.MOMENT] + looks[Look.TOKEN]
+        valued = valued or (filled > 0 and values > 0.7 * filled)
     heads = [look_of(cell) for cell in rows[0][:_CELLS]]
     worth_of_head = sum(map(WORTH.__getitem__, heads)) / len(heads)
     return 0.85 * worth / len(columns) + 0.15 * worth_of_head, alike / len(columns), valued
 
 
-def _headed_by_one_name(records: Sequence[Record], first: int, dialect: Dialect) -> bool:
+def _headed_by_one_name(records: Sequence[Record], first: int, dialect: Dialect, *, valued: bool) -> bool:
     """Tell whether a one-column header stands right above rows that a delimiter of prose would split."""
-    if first != 1 or len(records[0].cells) != 1:
+    if not first or len(records[0].cells) != 1:
         return False
     name = records[0].cells[0].strip()
-    below = records[1].cells
-    if records[1].begin != records[0].end:
+    below = records[first].cells
+    if any(later.begin > earlier.end for earlier, later in itertools.pairwise(records[: first + 1])):
         return False
     if not _NAME.fullmatch(name):
         return look_of(name) is Look.UNSPLIT
     named_below = all(_NAME.fullmatch(cell.strip()) for cell in below)
-    return dialect.blanks != "" or dialect.delimiter in _PUNCTUATION or not named_below
+    return not named_below or (not valued and (dialect.blanks != "" or dialect.delimiter in _PUNCTUATION))
 
 
 def _one_column(lines: Sequence[str], text: str) -> _Judged:

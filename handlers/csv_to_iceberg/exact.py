@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -15,14 +16,25 @@ from handlers.csv_to_iceberg.tables import marked
 from handlers.csv_to_iceberg.tokenise import SENTINEL, Ragged
 
 
-def split_exactly(text: bytes, layout: Layout) -> tuple[list[pa.Array], list[Ragged]]:
-    """Split a whole UTF-8 text into columns of text, empty cells NULL, and what is no row."""
+class Split(NamedTuple):
+    """A text split exactly."""
+
+    columns: list[pa.Array]
+    """Text; empty cells are NULL."""
+    ragged: list[Ragged]
+    """What is no row."""
+    repaired: int
+    """Records with damaged quotes."""
+
+
+def split_exactly(text: bytes, layout: Layout) -> Split:
+    """Split a whole UTF-8 text."""
     ragged: list[Ragged] = []
-    batches = list(_batches(lines_of(text.decode()), layout, ragged.append))
-    if len(batches) == 1:
-        return batches[0].columns, ragged
+    splitter = _Splitter(layout, ragged.append)
     nothing = pa.array([], pa.string())
-    return [pa.concat_arrays([nothing, *(batch.column(i) for batch in batches)]) for i in range(layout.width)], ragged
+    batches = list(splitter.batches(lines_of(text.decode())))
+    columns = [pa.concat_arrays([nothing, *(batch.column(i) for batch in batches)]) for i in range(layout.width)]
+    return Split(columns, ragged, splitter.repaired)
 
 
 class ExactTokeniser:
@@ -37,6 +49,12 @@ class ExactTokeniser:
         self._most_ragged = max(options.max_rejects, MAX_REJECTS)
         self._blocks = blocks
         self._layout = layout
+        self._splitter = _Splitter(layout, self._reject)
+
+    @property
+    def repaired(self) -> int:
+        """Records with damaged quotes so far."""
+        return self._splitter.repaired
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """
@@ -45,7 +63,7 @@ class ExactTokeniser:
         Raises:
             Exception: Whatever reading the blocks raised.
         """
-        yield from _batches(_lines(self._blocks), self._layout, self._reject)
+        yield from self._splitter.batches(_lines(self._blocks))
         yield _batch([(SENTINEL.decode(), *[""] * (self._layout.width - 1))])
 
     def close(self) -> None:
@@ -69,25 +87,33 @@ def _lines(blocks: Blocks) -> Iterator[str]:
         yield held
 
 
-def _batches(lines: Iterable[str], layout: Layout, reject: Callable[[Ragged], None]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in batches of about a MiB."""
-    records = exact_records(lines, layout.dialect, layout.width)
-    rows: list[Sequence[str]] = []
-    size = 0
-    for number, record in enumerate(marked(records, layout) if layout.several else records, 1):
-        cells = record.cells
-        if record.reason or len(cells) != layout.width:
-            line = layout.head_lines + record.begin + 1
-            text = record.text.rstrip("\r\n")[:MAX_REJECT_BYTES]
-            reject(Ragged(number, len(cells), text, line, record.reason))
-            continue
-        rows.append(cells)
-        size += len(record.text)
-        if size >= MIB:
+class _Splitter:
+    def __init__(self, layout: Layout, reject: Callable[[Ragged], None]) -> None:
+        self.repaired = 0
+        self._layout = layout
+        self._reject = reject
+
+    def batches(self, lines: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches of about a MiB."""
+        layout = self._layout
+        records = exact_records(lines, layout.dialect, layout.width)
+        rows: list[Sequence[str]] = []
+        size = 0
+        for number, record in enumerate(marked(records, layout) if layout.several else records, 1):
+            cells = record.cells
+            self.repaired += record.repaired
+            if record.reason or len(cells) != layout.width:
+                line = layout.head_lines + record.begin + 1
+                text = record.text.rstrip("\r\n")[:MAX_REJECT_BYTES]
+                self._reject(Ragged(number, len(cells), text, line, record.reason))
+                continue
+            rows.append(cells)
+            size += len(record.text)
+            if size >= MIB:
+                yield _batch(rows)
+                rows, size = [], 0
+        if rows:
             yield _batch(rows)
-            rows, size = [], 0
-    if rows:
-        yield _batch(rows)
 
 
 def _batch(rows: Sequence[Sequence[str]]) -> pa.RecordBatch:

@@ -21,7 +21,7 @@ from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.names import column_names
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.records import Record, lines_of
-from handlers.csv_to_iceberg.tables import MISSING, is_value, records_of_first, value_columns
+from handlers.csv_to_iceberg.tables import MISSING, are_names, is_value, records_of_first, value_columns
 
 _RECORDS: Final = 1000
 """Records whose usual width is the file's."""
@@ -158,7 +158,9 @@ def _are_units(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
 
 def _find_header(records: Sequence[Record], width: int) -> Record | None:
     if _is_header(records[0].cells) and (
-        _rows_end_in_delimiter(records, width) or (width == 1 and all(records[0].cells))
+        _rows_end_in_delimiter(records, width)
+        or _rows_are_named(records, width)
+        or (width == 1 and all(records[0].cells))
     ):
         return records[0]
     full = [record for record in records if len(record.cells) == width and not _is_comment(record, width)]
@@ -230,6 +232,19 @@ def _rows_end_in_delimiter(records: Sequence[Record], width: int) -> bool:
     return len(records[0].cells) == width - 1 and all(row[-1] == "" for row in rows)
 
 
+def _rows_are_named(records: Sequence[Record], width: int) -> bool:
+    """Tell whether every row has one cell more than the first record, as R writes rows that have names."""
+    first, *rows = records
+    return (
+        len(first.cells) == width - 1
+        and bool(rows)
+        and all(len(row.cells) == width for row in rows)
+        and rows[0].begin == first.end
+        and are_names([*first.cells, "row"])
+        and not _is_header(rows[0].cells)
+    )
+
+
 def _is_comment(record: Record, width: int) -> bool:
     first = record.cells[0]
     return first.startswith(_COMMENTS) and (len(record.cells) != width or first.lstrip("#/")[:1].isspace())
@@ -287,7 +302,7 @@ def _names(cells: Sequence[str], width: int, data: Sequence[Sequence[str]]) -> t
     named = tuple(column_names(cells))
     rows = [row for row in data if len(row) == width]
     if not all(row[-1] == "" for row in rows):
-        return named
+        return tuple(column_names(["", *cells])) if len(cells) == width - 1 else named
     if len(cells) == width - 1:
         return (*named, None)
     if width > 1 and not cells[-1].strip():

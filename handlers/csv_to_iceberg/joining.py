@@ -28,6 +28,8 @@ class Joined(NamedTuple):
     spans: list[Span]
     ragged: list[list[Ragged]]
     """Per file; numbered within it."""
+    repaired: Sequence[int] = ()
+    """Per file: records with damaged quotes; empty when none had any."""
 
 
 def join(texts: Sequence[bytes], layout: Layout) -> Joined | None:
@@ -62,10 +64,10 @@ def join(texts: Sequence[bytes], layout: Layout) -> Joined | None:
 
 def _join_exactly(texts: Sequence[bytes], layout: Layout) -> Joined:
     parts = [split_exactly(text, layout) for text in texts]
-    columns = [pa.concat_arrays([cells[i] for cells, _ in parts]) for i in range(layout.width)]
-    counts = [len(cells[0]) for cells, _ in parts]
+    columns = [pa.concat_arrays([part.columns[i] for part in parts]) for i in range(layout.width)]
+    counts = [len(part.columns[0]) for part in parts]
     spans = [Span(sum(counts[:i]), count) for i, count in enumerate(counts)]
-    return Joined(columns, spans, [ragged for _, ragged in parts])
+    return Joined(columns, spans, [part.ragged for part in parts], [part.repaired for part in parts])
 
 
 def _by_file(ragged: Sequence[Ragged], rows: Sequence[int]) -> list[list[Ragged]]:

@@ -48,6 +48,8 @@ class Record(NamedTuple):
     """Of a record that was split by `exact_records`."""
     reason: str = ""
     """Why it is no row, beside its width."""
+    repaired: bool = False
+    """Its quotes were damaged, and were read otherwise than the csv module does."""
 
 
 def lines_of(text: str) -> list[str]:
@@ -81,15 +83,18 @@ def exact_records(lines: Iterable[str], dialect: Dialect, width: int) -> Iterato
         if cells is None:
             return
         text = "".join(feed.taken)
+        repaired = False
         if not text.strip(" \t\r\n" if dialect.blanks else "\r\n"):
             continue
         if dialect.quote and dialect.quote in text and not well_formed("".join(feed.prepared), dialect):
-            cells, lines_used = _repaired(cells, feed.prepared, dialect, width)
+            found, lines_used = _repaired(cells, feed.prepared, dialect, width)
+            repaired = found != cells or lines_used < len(feed.taken)
+            cells = found
             feed.give_back(lines_used)
             text = "".join(feed.taken)
         if finish:
             cells = finish(cells)
-        yield Record(cells, feed.line - len(feed.taken), feed.line, text)
+        yield Record(cells, feed.line - len(feed.taken), feed.line, text, "", repaired)
 
 
 def _rules(dialect: Dialect) -> dict[str, Any]:

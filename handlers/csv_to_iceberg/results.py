@@ -18,7 +18,7 @@ MAX_REJECT_BYTES = 1000
 """UTF-8 bytes of a rejected record's text that are kept."""
 
 
-STRAY_QUOTES: Final = "some quotes do not enclose whole cells: they were read as plain characters"
+STRAY_QUOTES: Final = "quotes that do not enclose whole cells were read as plain characters"
 """Warning of a report."""
 
 MUCH: Final = 0.1
@@ -133,6 +133,11 @@ class Report:
     columns: list[ReportColumn] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def note_repaired(self, records: int) -> None:
+        """Warn of records with damaged quotes, if there were any."""
+        if records:
+            self.warnings.append(f"{STRAY_QUOTES} in {records:,} {'record' if records == 1 else 'records'}")
+
     @classmethod
     def of(cls, layout: Layout, encoding: str, compression: str) -> Self:
         """Begin a report with what is known before the first record."""
@@ -145,7 +150,7 @@ class Report:
             escape=dialect.escape,
             dialect_reason=layout.reason,
             header_line=layout.header_line,
-            warnings=[STRAY_QUOTES] if dialect.damaged or not dialect.quote else [],
+            warnings=[] if dialect.quote else [STRAY_QUOTES],
         )
 
 

@@ -230,6 +230,7 @@ class StreamedCsv:
         keep_rejects(report, tokeniser.ragged, self._layout, self._line_of, self._options.max_rejects)
         columns = [column._replace(type=self.pins[column.name]) for column in report.columns]
         report.columns = accounted(columns, self._misfits, self._filled)
+        report.note_repaired(tokeniser.repaired)
         report.warnings += warnings(report)
         self._memory.remember(self._head, self._layout, rows=report.rows, rejected=report.rejected)
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from handlers.csv_to_iceberg.cells import MOMENT, NUMBER
+from handlers.csv_to_iceberg.cells import MOMENT, NUMBER, Look, look_of
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.names import column_names
 from handlers.csv_to_iceberg.records import Record
@@ -25,7 +25,9 @@ HEADER_AGAIN: Final = "the header again"
 
 _VALUE: Final = re.compile(rf"{NUMBER}|{MOMENT}|true|false|null|nan", re.IGNORECASE)
 MISSING: Final = frozenset({"", "-", "--", "na", "n/a", "null", "none", "nan", "?", ".", "..", "\\n"})
+_NO_NAMES: Final = frozenset({Look.NUMBER, Look.MOMENT, Look.TOKEN})
 _MOSTLY: Final = 0.8
+_NEARLY_ALL: Final = 0.95
 _NARROWEST: Final = 3
 """Cells of a record of a table that is followed by a larger one: two may be a remark and its name."""
 _SHORTEST: Final = 3
@@ -47,13 +49,18 @@ def value_columns(rows: Sequence[Sequence[str]], width: int) -> tuple[bool, ...]
 
 def _mostly_values(cells: Sequence[str]) -> bool:
     filled = [cell for cell in cells if cell.strip().lower() not in MISSING]
-    return bool(filled) and sum(map(is_value, filled)) >= _MOSTLY * len(filled)
+    return bool(filled) and sum(map(is_value, filled)) >= _NEARLY_ALL * len(filled)
 
 
 def are_names(cells: Sequence[str]) -> bool:
     """Tell whether a record could be a header: names in nearly all of its cells, all different, and no value."""
     names = [cell.strip().lower() for cell in cells]
-    return len(names) > 1 and all(names[:-1]) and len(set(names)) == len(names) and not any(map(is_value, names))
+    return (
+        len(names) > 1
+        and all(names[:-1])
+        and len(set(names)) == len(names)
+        and not any(look_of(name) in _NO_NAMES or is_value(name) for name in names)
+    )
 
 
 def records_of_first(records: Sequence[Record], width: int) -> list[Record]:
