@@ -78,7 +78,7 @@ class LakeSettings(BaseModel):
     )
     max_files_per_commit: int = Field(default=2000, ge=1, description="Files that close a commit window at once.")
     max_bytes_in_flight: int = Field(
-        default=64 * MIB, ge=1, description="Bytes of small files held in memory, all tables together."
+        default=48 * MIB, ge=1, description="Bytes of small files held in memory, all tables together."
     )
     small_file_bytes: int = Field(
         default=MIB,
