@@ -46,7 +46,7 @@ format: setup ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Measure; ARGS=--write also writes docs/benchmarks.md
+bench: setup $(VENV)-bench/.locked ## Measure, some twenty minutes; ARGS="large --write" for one part, into docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(ARGS)
 
 MINUTES ?= 10
@@ -67,10 +67,12 @@ lock: setup ## Write the lock files anew from pyproject.toml; takes some minutes
 	$(COMPILE) $(UPGRADE) --output-file requirements.lock pyproject.toml
 	cp requirements.lock requirements-dev.lock
 	$(BIN)/python -c '$(GROUP)' dev | $(COMPILE) --output-file requirements-dev.lock pyproject.toml -
+	cp requirements.lock requirements-bench.lock
+	$(BIN)/python -c '$(GROUP)' bench | $(COMPILE) $(UPGRADE) --output-file requirements-bench.lock -
 	$(BIN)/python -c '$(GROUP)' fuzz | $(COMPILE) $(UPGRADE) --output-file requirements-fuzz.lock -
 
 clean: ## Remove everything made here, .venv too; never lakedrop-home
-	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache lakedrop-demo
+	rm -rf $(VENV) $(VENV)-bench build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache lakedrop-demo
 	find consumer docs handlers tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv brings a Python where none fits; without it the machine's own has to.
@@ -105,3 +107,10 @@ $(VENV)/.project: $(VENV)/.locked pyproject.toml
 $(VENV)/.fuzz: $(VENV)/.project requirements-fuzz.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: -r requirements-fuzz.lock
 	@touch $@
+
+# dlt, a peer of the benchmark, in an environment of its own. Without it the benchmark leaves its line out and says so.
+$(VENV)-bench/.locked: requirements-bench.lock
+	@echo "Installing dlt into $(VENV)-bench, for the benchmark alone" && \
+	$(BIN)/python -m venv $(VENV)-bench && \
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --only-binary :all: -r $< && \
+	touch $@ || { echo "dlt cannot be installed: the benchmark goes on without it" >&2; rm -rf $(VENV)-bench; }

@@ -11,6 +11,7 @@ ROWS, COLUMNS = 100, 10
 """Of a small file."""
 
 ROWS_PER_MB = 9_400
+SLOW_ROWS_PER_MB = 15_000
 
 _WORDS = ("amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jetty")
 
@@ -38,8 +39,8 @@ def small_files(folder: Path, count: int, *, seed: int) -> None:
         (folder / f"{number:06}.csv").write_bytes(small_file(seed * 1_000_000 + number))
 
 
-def large_file(path: Path, megabytes: int) -> None:
-    """Write one CSV of about this size: ten columns of all types, 2 % quoted text with commas, some nulls."""
+def large_file(path: Path, megabytes: int) -> int:
+    """Write one CSV of about this size: ten columns of all types, 2 % quoted text, some nulls; return its rows."""
     rows = megabytes * ROWS_PER_MB
     path.parent.mkdir(parents=True, exist_ok=True)
     query = f"""
@@ -57,3 +58,22 @@ def large_file(path: Path, megabytes: int) -> None:
     """
     with duckdb.connect() as connection:
         connection.execute(f"COPY ({query}) TO '{path}' (HEADER, DELIMITER ',')")
+    return rows
+
+
+def slow_file(path: Path, megabytes: int) -> int:
+    """Write one CSV with columns no strict cast takes: DD/MM/YYYY, yes/no, decimal commas; return its rows."""
+    rows = megabytes * SLOW_ROWS_PER_MB
+    query = f"""
+        SELECT i AS id,
+               strftime(DATE '2020-01-01' + (hash(i, 1) % 2000)::INTEGER, '%d/%m/%Y') AS day,
+               CASE WHEN hash(i, 2) % 2 = 0 THEN 'yes' ELSE 'no' END AS paid,
+               replace(((hash(i, 3) % 100000000) / 1000.0)::VARCHAR, '.', ',') AS price,
+               'text ' || (hash(i, 4) % 100000) AS note,
+               (hash(i, 5) % 2000000000)::INTEGER AS number,
+               DATE '2020-01-01' + (hash(i, 6) % 2000)::INTEGER AS plain_day
+        FROM range({rows}) AS r(i)
+    """
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY ({query}) TO '{path}' (HEADER, DELIMITER ';')")
+    return rows

@@ -188,7 +188,7 @@ def test_every_key_of_the_json_is_described(record: type) -> None:
     assert {field.name for field in fields(record)} <= set(re.findall(r"`(\w+)`", section))
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"])
 def test_lock_files_are_hashed_and_name_no_index(lock: str) -> None:
     lines = (ROOT / lock).read_text("utf-8").splitlines()
     pins = [number for number, line in enumerate(lines) if re.match(r"[\w.-]+==", line)]
