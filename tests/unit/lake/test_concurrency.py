@@ -40,8 +40,10 @@ def before_commit(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *hooks: Hoo
     monkeypatch.setattr(catalog, "commit_table", commit)
 
 
-def lose_answers(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *landed: bool) -> None:
-    """Let the next commits end with an unknown outcome, after having landed or not."""
+def lose_answers(
+    monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *landed: bool, error: Exception | None = None
+) -> list[bool]:
+    """Let the next commits end with an unknown outcome, after having landed or not; returns those still to come."""
     left = list(landed)
     real = catalog.commit_table
 
@@ -50,9 +52,16 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, *landed: boo
             return real(table, requirements, updates)
         if left.pop(0):
             real(table, requirements, updates)
-        raise CommitStateUnknownException("the connection was reset")
+        raise error or CommitStateUnknownException("the connection was reset")
 
     monkeypatch.setattr(catalog, "commit_table", commit)
+    return left
+
+
+def sequence_number(bench: Bench) -> int:
+    snapshot = bench.loaded().current_snapshot()
+    assert snapshot is not None
+    return snapshot.sequence_number or 0
 
 
 async def test_two_committers_never_put_a_key_in_twice(new_bench: NewBench) -> None:
@@ -90,14 +99,18 @@ async def test_a_new_key_of_two_committers_is_there_once(new_bench: NewBench, mo
     assert first.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/other.csv", 0)]
 
 
+@pytest.mark.parametrize("error", [CommitStateUnknownException("reset"), TimeoutError(), OSError("database is locked")])
 @pytest.mark.parametrize("landed", [(True,), (False,), (True, False, True)])
 async def test_an_unknown_outcome_is_committed_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, landed: tuple[bool, ...]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, landed: tuple[bool, ...], error: Exception
 ) -> None:
     await bench.put({"t/a.csv": {"n": [0]}, "t/b.csv": {"n": [0]}})
-    lose_answers(monkeypatch, bench.lake.catalog, *landed)
+    before = sequence_number(bench)
+    left = lose_answers(monkeypatch, bench.lake.catalog, *landed, error=error)
     await bench.put({"t/a.csv": {"n": [1, 1]}, "t/c.csv": {"n": [2]}})
 
+    assert left == []
+    assert sequence_number(bench) == before + sum(landed) + 1
     assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/a.csv", 1), ("t/b.csv", 0), ("t/c.csv", 2)]
     paths = [task.file.file_path for task in bench.loaded().scan().plan_files()]
     assert len(paths) == len(set(paths))
