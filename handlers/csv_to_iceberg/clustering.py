@@ -16,20 +16,20 @@ from handlers.csv_to_iceberg.shape import SOURCE_FILE
 class Clustering:
     """The order of a table's rows."""
 
-    order: tuple[str, ...]
-    """Columns that files are sorted by, the first being the one that files are looked for by; rows alike in them keep
-    their order."""
+    key: str
+    """The column that files are looked for by."""
     source: str | None
-    """The column whose values leave the table as one; None: rows only ever come in."""
+    """The column that rows are sorted by and whose values leave the table as one. None: rows only ever come in, and lie
+    in the order in which they came."""
 
 
-DATA: Final = Clustering((SOURCE_FILE,), SOURCE_FILE)
+DATA: Final = Clustering(SOURCE_FILE, SOURCE_FILE)
 """One source lies in few files, so that replacing it touches few."""
 
-OUTCOMES: Final = Clustering(("ingested_at",), None)
+OUTCOMES: Final = Clustering("ingested_at", None)
 """The registry: an append looks for doubles among the records of its own time, so that times must be told apart."""
 
-REJECTED: Final = Clustering(("file_key", "etag", "record"), "file_key")
+REJECTED: Final = Clustering("file_key", "file_key")
 """Rejected records: asked for by file, and taken out with it."""
 
 

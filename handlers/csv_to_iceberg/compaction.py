@@ -119,7 +119,8 @@ class Compaction:
             folder = self._new_id()
             numbers = itertools.count()
             self._rewritten = self._rewriter.rewrite(
-                work.rewrite, lambda: self._new_path(table, f"{folder}/{next(numbers)}.parquet")
+                sorted(work.rewrite, key=lambda one: one.entry.sequence_number),
+                lambda: self._new_path(table, f"{folder}/{next(numbers)}.parquet"),
             )
         merged = []
         for candidate in work.merge:
@@ -142,7 +143,7 @@ class Compaction:
             Exception: The outcome is unknown; call again.
         """
         table = self._load()
-        live = LiveFiles.of(table, self._lake.manifests, self._clustering.order[0])
+        live = LiveFiles.of(table, self._lake.manifests, self._clustering.key)
         entries = {entry.path: entry for entry in live.data()}
         if any(file.written.path in entries for file in self._rewritten.files):
             return Swapped(table.metadata.current_snapshot_id)  # an earlier try, whose answer was lost

@@ -169,7 +169,7 @@ class Maintenance:
         clustering = None if table is None else clustering_of(name, table)
         if table is None or clustering is None:
             return None
-        return Kept(name, clustering, table, LiveFiles.of(table, self._lake.manifests, clustering.order[0]))
+        return Kept(name, clustering, table, LiveFiles.of(table, self._lake.manifests, clustering.key))
 
     # Compaction
 

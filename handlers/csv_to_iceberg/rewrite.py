@@ -1,13 +1,15 @@
 """
 Moving the live rows of some data files into new ones, sorted, and proving that they are the same rows.
 
-Memory is bounded: rows come in batches, DuckDB sorts them (on disk when they do not fit) and hands them on in batches.
+Memory is bounded: rows come in batches and are put aside on disk; only which rows belong to which source is sorted in
+memory. Rows without sources keep their order.
 """
 
 from __future__ import annotations
 
 import shutil
 import threading
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Any, Final
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyiceberg.io import FileIO
@@ -26,7 +29,7 @@ from handlers.csv_to_iceberg.clustering import Clustering
 from handlers.csv_to_iceberg.compaction_plan import Candidate
 from handlers.csv_to_iceberg.entries import FileEntry
 from handlers.csv_to_iceberg.parquet import ZSTD_LEVEL, Written, read_deletes
-from handlers.csv_to_iceberg.reader import fetch, literal, quoted
+from handlers.csv_to_iceberg.reader import fetch, quoted
 from handlers.csv_to_iceberg.shape import COLUMN_TYPES, FIELD_ID, Shape
 from handlers.csv_to_iceberg.sources import Positions, SourceRuns, read_runs
 
@@ -36,20 +39,18 @@ TARGET_BYTES: Final = 128 * MIB
 """Size at which a new data file ends: large enough to read well, small enough to be rewritten when rows leave it."""
 
 BATCH_CELLS: Final = 1 << 18
-"""Cells read at once."""
+BATCH_BYTES: Final = 8 * MIB
+"""What is read at once, at most, as the file's own sizes tell."""
 
 GROUP_CELLS: Final = 1 << 20
-"""Cells of a row group: it is held in memory while it is written, and left out as one when its bounds do not match."""
+GROUP_BYTES: Final = 32 * MIB
+"""Cells and bytes of a row group: it is held in memory while it is written."""
 
 THREADS: Final = 1
-MEMORY: Final = 64 * MIB
-"""Bytes DuckDB may use for sorting."""
 
-COLUMN_MEMORY: Final = MIB // 8
-"""And for each column: it sorts vectors of 2,048 values of 16 bytes, of which a few are in work at a time."""
 
-NUMBER: Final = "_row_number"
-"""Column beside the table's while rows are sorted; no CSV column begins with an underscore."""
+RANGES: Final = pa.schema([("key", pa.string()), ("start", pa.int64()), ("stop", pa.int64())])
+"""Rows of one key below each other; null for rows without a source."""
 
 
 class CalledOff(Exception):
@@ -119,6 +120,48 @@ class Rewritten:
     """Epoch milliseconds at which the last file was complete."""
 
 
+class Spill:
+    """Rows on disk, to be read in another order than they came in; mapped into memory, so little is copied."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path = path
+        self._writer = pa.ipc.new_file(str(path), schema)
+        self._starts = [0]
+        """First row of each batch, and the number of rows at the end."""
+        self._source: pa.MemoryMappedFile | None = None
+        self._reader: Any = None
+
+    @property
+    def rows(self) -> int:
+        """Rows so far."""
+        return self._starts[-1]
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        self._writer.write_batch(batch)
+        self._starts.append(self.rows + batch.num_rows)
+
+    def finish(self) -> None:
+        """Write no more."""
+        self._writer.close()
+
+    def read(self, start: int, stop: int, most: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from `start` to `stop` in pieces of at most `most`."""
+        index = bisect_right(self._starts, start) - 1
+        while start < stop:
+            if self._reader is None:
+                self._source = pa.memory_map(str(self._path))
+                self._reader = pa.ipc.open_file(self._source)
+            end = min(stop, self._starts[index + 1], start + most)
+            yield self._reader.get_batch(index).slice(start - self._starts[index], end - start)
+            index += end == self._starts[index + 1]
+            start = end
+
+    def let_go(self) -> None:
+        """Unmap what was read, so that it counts as this process' memory no longer."""
+        self._reader = self._source = None
+
+
 class Rewriter:
     """Rewrites data files of one table, once. Blocks; `call_off` may be called from another thread."""
 
@@ -143,7 +186,6 @@ class Rewriter:
                 for field in shape.schema.fields
             ]
         )
-        self._batch_rows = max(BATCH_CELLS // len(self._names), 1)
         self._group_rows = max(GROUP_CELLS // len(self._names), 1)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._called_off = threading.Event()
@@ -190,11 +232,9 @@ class Rewriter:
         origins = [self.origin(candidate) for candidate in candidates]
         self._scratch.mkdir(parents=True)
         try:
-            memory = MEMORY + COLUMN_MEMORY * len(self._names)
-            with duckdb.connect(config={"threads": THREADS, "memory_limit": f"{memory}B"}) as connection:
+            with duckdb.connect(config={"threads": THREADS}) as connection:
                 self._connection = connection
-                connection.execute(f"SET temp_directory = {literal(str(self._scratch))}")
-                written = self._write(connection, origins, new_path)
+                written = self._write(origins, new_path)
                 at = self._clock()
                 self._compare(connection, origins, written)
         except duckdb.Error as error:
@@ -211,27 +251,39 @@ class Rewriter:
         source = self._shape.fields.get(self._clustering.source or "")
         return None if source is None else read_runs(self._io, file.path, source.field_id, file.footer.num_rows)
 
-    def _write(
-        self, connection: duckdb.DuckDBPyConnection, origins: Sequence[Origin], new_path: Callable[[], str]
-    ) -> list[Written]:
-        order = ", ".join(f"{quoted(name)} NULLS LAST" for name in self._clustering.order if name in self._names)
-        connection.register("live", self._reader(_numbered(self._live(origins)), numbered=True))
-        # One pass sorts; what comes out keeps only the table's columns.
-        sorted_rows = connection.sql(
-            f"SELECT {', '.join(map(quoted, self._names))} FROM live"  # noqa: S608  # quoted
-            f" ORDER BY {order}{', ' if order else ''}{NUMBER}"
-        ).to_arrow_reader(self._group_rows)
-        try:
-            return self._files(sorted_rows, new_path)
-        finally:
-            connection.unregister("live")
+    def _write(self, origins: Sequence[Origin], new_path: Callable[[], str]) -> list[Written]:
+        spill = Spill(self._scratch / "rows.arrow", self._schema)
+        ranges = []
+        for origin in origins:
+            start = spill.rows
+            for batch in self._rows_of(origin.path, origin.gone):
+                spill.write(batch)
+            ranges.append(_ranges(origin, start))
+        spill.finish()
+        return self._files(self._groups(spill, _ordered(ranges)), new_path)
 
-    def _files(self, batches: Iterable[pa.RecordBatch], new_path: Callable[[], str]) -> list[Written]:
-        """Write batches to files of a bounded size."""
+    def _groups(self, spill: Spill, ranges: Iterable[tuple[int, int]]) -> Iterator[pa.Table]:
+        """Yield the rows of some ranges, one row group at a time."""
+        slices: list[pa.RecordBatch] = []
+        rows = size = 0
+        for start, stop in ranges:
+            for piece in spill.read(start, stop, self._group_rows):
+                slices.append(piece)
+                rows += piece.num_rows
+                size += piece.nbytes
+                if rows >= self._group_rows or size >= GROUP_BYTES:
+                    yield pa.Table.from_batches(slices).combine_chunks()
+                    slices, rows, size = [], 0, 0
+                    spill.let_go()
+        if slices:
+            yield pa.Table.from_batches(slices).combine_chunks()
+
+    def _files(self, groups: Iterable[pa.Table], new_path: Callable[[], str]) -> list[Written]:
+        """Write row groups to files of a bounded size."""
         written: list[Written] = []
-        waiting = iter(batches)
-        batch = next(waiting, None)
-        while batch is not None:
+        waiting = iter(groups)
+        group = next(waiting, None)
+        while group is not None:
             path = new_path()
             footers: list[Any] = []
             with self._io.new_output(path).create() as stream:
@@ -243,11 +295,10 @@ class Rewriter:
                     store_schema=False,
                     metadata_collector=footers,
                 ) as writer:
-                    while batch is not None and stream.tell() < TARGET_BYTES:
+                    while group is not None and stream.tell() < TARGET_BYTES:
                         self._check()
-                        table = pa.Table.from_batches([batch]).cast(self._schema)
-                        writer.write_table(table, row_group_size=self._group_rows)
-                        batch = next(waiting, None)
+                        writer.write_table(group, row_group_size=group.num_rows)
+                        group = next(waiting, None)
                 size = stream.tell()
             written.append(Written(path, size, footers[0]))
         return written
@@ -290,7 +341,7 @@ class Rewriter:
             names = [columns.get(int(field.metadata[FIELD_ID])) for field in self._schema]
             wanted = [name for name in names if name is not None]
             start = 0
-            for batch in file.iter_batches(self._batch_rows, columns=wanted, use_threads=False):
+            for batch in file.iter_batches(self._batch_rows(file.metadata), columns=wanted, use_threads=False):
                 self._check()
                 stop = start + batch.num_rows
                 if gone is not None and gone[start:stop].any():
@@ -307,9 +358,13 @@ class Rewriter:
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _reader(self, batches: Iterable[pa.RecordBatch], *, numbered: bool = False) -> pa.RecordBatchReader:
-        schema = self._schema.append(pa.field(NUMBER, pa.int64())) if numbered else self._schema
-        return pa.RecordBatchReader.from_batches(schema, batches)
+    def _batch_rows(self, footer: Any) -> int:
+        size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+        by_size = BATCH_BYTES * footer.num_rows // size if size else BATCH_CELLS
+        return int(max(min(BATCH_CELLS // len(self._names), by_size), 1))
+
+    def _reader(self, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self._schema, batches)
 
     def _check(self) -> None:
         if self._called_off.is_set():
@@ -329,9 +384,22 @@ def positions_of(rows: NDArray[np.bool_]) -> Positions:
     return np.flatnonzero(rows).astype(np.int64)
 
 
-def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    start = 0
-    for batch in batches:
-        numbers = pa.array(np.arange(start, start + batch.num_rows, dtype=np.int64))
-        start += batch.num_rows
-        yield batch.append_column(NUMBER, numbers)
+def _ranges(origin: Origin, start: int) -> pa.Table:
+    """Return the live rows of a data file as ranges of one key each; `start` is the number of its first row."""
+    if origin.runs is None:
+        return pa.table({"key": [""], "start": [start], "stop": [start + origin.rows]}, schema=RANGES)
+    before = np.concatenate(([0], np.cumsum(~origin.gone, dtype=np.int64))) + start
+    bounds = before[origin.runs.bounds]
+    return pa.table({"key": origin.runs.keys, "start": bounds[:-1], "stop": bounds[1:]}, schema=RANGES)
+
+
+def _ordered(ranges: Sequence[pa.Table]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges by their key, in the order given where it is the same; those that touch become one."""
+    table = pa.concat_tables(ranges)
+    order = pc.sort_indices(table["key"])  # stable, nulls last
+    starts, stops = (table[name].to_numpy()[order.to_numpy()] for name in ("start", "stop"))
+    filled = starts < stops
+    starts, stops = starts[filled], stops[filled]
+    first = np.flatnonzero(np.concatenate(([True], starts[1:] != stops[:-1]))) if len(starts) else starts
+    last = np.concatenate((first[1:] - 1, [len(starts) - 1])) if len(starts) else starts
+    yield from zip(starts[first].tolist(), stops[last].tolist(), strict=True)
