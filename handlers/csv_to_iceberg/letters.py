@@ -36,8 +36,10 @@ class Letters:
 
     def __init__(self, texts: pa.Array) -> None:
         _, offsets, data = texts.buffers()
-        ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-        first, last = (int(ends[0]), int(ends[-1])) if len(texts) else (0, 0)
+        # Arrow gives an empty array no offsets at all.
+        ends = np.frombuffer(offsets, np.int32) if len(texts) else np.zeros(texts.offset + 1, np.int32)
+        ends = ends[texts.offset : texts.offset + len(texts) + 1]
+        first, last = int(ends[0]), int(ends[-1])
         own = np.frombuffer(data, np.uint8)[first:last] if last > first else _BEYOND[:0]
         self.data: Bytes = np.concatenate([own, _BEYOND])
         """All texts, one after the other, then zeros."""

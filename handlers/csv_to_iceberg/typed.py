@@ -194,11 +194,13 @@ class Typing:
         self, cells: Sequence[pa.Array], layout: Layout, pins: Pins, spans: Sequence[Span]
     ) -> list[set[str]]:
         doubles = [
-            texts
+            texts.buffers()[2]
             for name, texts in zip(layout.names, cells, strict=True)
             if name is not None and pins.get(name) is DOUBLE
         ]
-        if layout.dialect.delimiter == "," or not any(b"," in texts.buffers()[2].to_pybytes() for texts in doubles):
+        if layout.dialect.delimiter == "," or not any(
+            data is not None and b"," in data.to_pybytes() for data in doubles
+        ):
             return [set()] * len(spans)
         return [self._commas([texts.slice(*span) for texts in cells], layout, pins) for span in spans]
 

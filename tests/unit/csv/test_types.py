@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from handlers.csv_to_iceberg.columns import ColumnType
+from handlers.csv_to_iceberg.results import CounterExample
 from tests.unit.csv.reading import Reading, cooked, varchar
 
 Read = Callable[..., Reading]
@@ -54,6 +55,26 @@ def column(*cells: str, head: str = "x") -> bytes:
         ([*map(str, range(8)), "x"], "VARCHAR"),
         ([*map(str, range(19)), "1.5"], "DOUBLE"),
         ([" 5 ", "6"], "INTEGER"),
+        (["1e-400", "1.5"], "VARCHAR"),
+        (["0e-400", "0.0", "1.5"], "DOUBLE"),
+        (["5e-324", "1.5"], "DOUBLE"),
+        (["12345678901234567.5", "1.5"], "VARCHAR"),
+        (["9007199254740993.0", "1.5"], "VARCHAR"),
+        (["12%", "7%"], "VARCHAR"),
+        (["$5", "$7.50"], "VARCHAR"),
+        (['"1,234"'], "VARCHAR"),
+        (["3/4-2024", "15/1-2024"], "VARCHAR"),
+        (["15-01-2024", "3-4-2024"], "DATE"),
+        (["2024/1/5", "2024.12.31"], "DATE"),
+        (["15/01/24"], "VARCHAR"),
+        (["20240115"], "INTEGER"),
+        (["20240115T103000Z"], "TIMESTAMP"),
+        (['"2024-01-15 10:30:00,250"'], "TIMESTAMP"),
+        (["2024-01-15T10:30:00.123456000"], "TIMESTAMP"),
+        (["1/15/2024 3:04 PM", "3/4/2024 12:00 am"], "TIMESTAMP"),
+        (["1/15/2024 13:04 PM"], "VARCHAR"),
+        (["2024-01-15 24:00"], "VARCHAR"),
+        (["10:30:00"], "VARCHAR"),
     ],
 )
 def test_lossless_types(read: Read, cells: list[str], to: str) -> None:
@@ -167,3 +188,50 @@ def test_reasons_name_the_record_that_forced_the_type(read: Read) -> None:
     report = read(column("1", "2", "007")).report
 
     assert report.columns[0].reason == "record 3, '007': a leading zero"
+
+
+def test_reports_count_what_fits_and_show_the_first_value_that_does_not(read: Read) -> None:
+    column_of = {column.name: column for column in read(column(*map(str, range(18)), "n/k", "?")).report.columns}
+
+    found = column_of["x"]
+    assert (found.type, found.values, found.fits, found.rescued) == (ColumnType.INTEGER, 20, 18, 2)
+    assert found.against == CounterExample(19, "n/k")
+    assert (column_of["other"].values, column_of["other"].against) == (20, CounterExample(1, "text"))
+
+
+def test_little_that_is_rescued_is_no_warning_and_much_is(read: Read) -> None:
+    pins = {"x": ColumnType.INTEGER, "other": ColumnType.VARCHAR}
+
+    assert read(column(*["1"] * 9, "?"), pins).report.warnings == []
+    (warning,) = read(column(*["1"] * 8, "?", "?", "", "", "", ""), pins).report.warnings
+    assert "column x: 2 of 10 values did not fit INTEGER" in warning
+
+
+def test_rescued_dates_name_the_setting_that_would_tell_their_order(read: Read) -> None:
+    (warning,) = read(column("03/04/2024"), {"x": ColumnType.DATE, "other": ColumnType.VARCHAR}).report.warnings
+
+    assert "set date_order" in warning
+
+
+def test_a_file_of_which_most_is_rejected_warns(read: Read) -> None:
+    reading = read(b"a,b\n1,2\n3,4\n" + b"5,6,7,8\n" * 3, varchar("a", "b"))
+
+    assert reading.report.rejected == 3
+    assert any("most records were rejected (3 of 5)" in warning for warning in reading.report.warnings)
+
+
+def test_times_of_twelve_hours_are_told_by_am_and_pm(read: Read) -> None:
+    reading = read(column("1/15/2024 12:00 AM", "1/15/2024 9:30:15 am", "1/15/2024 12:00PM", "1/15/2024 11:59 pm"))
+
+    assert [row[0] for row in reading.rows] == [
+        dt.datetime(2024, 1, 15, *time)  # noqa: DTZ001
+        for time in [(0, 0), (9, 30, 15), (12, 0), (23, 59)]
+    ]
+
+
+def test_null_tokens_among_dates_and_numbers_are_null(read: Read) -> None:
+    reading = read(b"d,n,b\n15/01/2024,1.5,yes\nN/A,NULL,NA\n03/04/2024, 2.5 ,no\n")
+
+    assert reading.rows[1] == (None, None, None)
+    assert reading.rows[2] == (dt.date(2024, 4, 3), 2.5, False)
+    assert reading.report.rescued == 0
