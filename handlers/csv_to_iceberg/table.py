@@ -247,6 +247,7 @@ def _copy(io: FileIO, source: str, target: str) -> None:
     with suppress(OSError):
         if (old_path := local_path(source)) is not None and (new_path := local_path(target)) is not None:
             os.link(old_path, new_path)
+            os.utime(new_path)  # what cleans up after us goes by the time a file was last written
             return
     with io.new_input(source).open() as old, io.new_output(target).create() as new:
         shutil.copyfileobj(old, new)

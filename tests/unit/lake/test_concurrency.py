@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,22 @@ async def test_rows_staged_alone_are_committed_again_after_an_unknown_outcome(
     await bench.submit([alone])
 
     assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 1), ("t/a.csv", 1)]
+
+
+async def test_rows_under_new_names_are_as_young_as_rows_just_written(bench: Bench) -> None:
+    await bench.put({"t/a.csv": {"n": [0]}})
+    table = bench.table()
+    loaded = table.load()
+    assert loaded is not None
+    staged = table.stage(loaded, loaded.shape, [part("t/a.csv", {"n": [1, 1]})], 0)
+    old = Path(staged.files[0].file_path.removeprefix("file://"))
+    os.utime(old, (1, 1))
+    again = table.again(loaded, staged)
+
+    new = Path(again.files[0].file_path.removeprefix("file://"))
+    assert new != old
+    assert new.read_bytes() == old.read_bytes()
+    assert new.stat().st_mtime > 1_000_000_000
 
 
 async def test_staged_rows_that_vanished_after_an_unknown_outcome_are_staged_again(
