@@ -156,7 +156,9 @@ class Run:
             self._correct(dict.fromkeys(widened.columns, ColumnType.BIGINT), "a source has numbers beyond 32 bits")
         self._done |= states
         wrong = [name for name, count in self._misfits.items() if count > MUCH * self._values[name]]
-        if wrong := [name for name in wrong if self._changing[name] is not ColumnType.VARCHAR]:
+        # What a person wishes (`columns`) holds all the same.
+        wished = self._plan.options.hint
+        if wrong := [name for name in wrong if self._changing[name] is not ColumnType.VARCHAR and wished(name) is None]:
             self._correct(dict.fromkeys(wrong, ColumnType.VARCHAR), "no other type holds nine tenths of all values")
 
     def _correct(self, pins: Pins, reason: str) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -157,10 +158,12 @@ class Registry:
     def _present(table: Table, live: LiveFiles, records: Sequence[Record]) -> set[tuple[str, str, int]]:
         times = [record.ingested_at * 1000 for record in records]
         found: set[tuple[str, str, int]] = set()
+        earliest, latest = (pa.scalar(time, pa.timestamp("us")) for time in (min(times), max(times)))
+        wanted = (pc.field("ingested_at") >= earliest) & (pc.field("ingested_at") <= latest)
         for entry in live.data():
             if _may_hold(entry, min(times), max(times)):
                 with table.io.new_input(entry.path).open() as stream:
-                    rows = pq.read_table(stream, columns=["dag_run_id", "etag", "ingested_at"])
+                    rows = pq.read_table(stream, columns=["dag_run_id", "etag", "ingested_at"], filters=wanted)
                 found.update(
                     zip(
                         rows["dag_run_id"].to_pylist(),

@@ -410,3 +410,14 @@ async def test_a_rebuild_that_fails_changes_nothing_and_leaves_no_files(
 async def test_a_table_that_is_not_there_is_named(bucket: Bucket) -> None:
     with pytest.raises(NoSuchTable, match=r"lakehouse\.nothing"):
         await bucket.rebuild("lakehouse.nothing")
+
+
+async def test_a_type_that_somebody_wishes_is_taken_whatever_fits(bucket: Bucket) -> None:
+    await bucket.put("t/a.csv", b"id,n\n" + b"1,5\n2,word\n" * 10)
+    assert bucket.types()["n"] == "VARCHAR"
+    bucket.options = Options.model_validate({"columns": {"n": "integer"}})
+    _, done = await bucket.rebuilt()
+
+    assert bucket.types()["n"] == "INTEGER"
+    assert done.rescued == 10
+    assert bucket.sql("select count(n), count(_rescued) from t") == [(10, 10)]

@@ -14,6 +14,7 @@ from pyiceberg.exceptions import CommitStateUnknownException
 from handlers.contract import Outcome, Receipt
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
 from handlers.csv_to_iceberg.lake import LakeSettings, Placement
+from handlers.csv_to_iceberg.query import query
 from handlers.csv_to_iceberg.refusals import ForeignTable
 from tests.unit.lake.bench import Context
 
@@ -157,3 +158,25 @@ async def test_outcomes_of_other_namespaces_are_recorded_when_one_registry_refus
 
     assert [row["file_key"] for row in rows(handler, "sales._ingest_registry")] == ["in/t/a.csv"]
     assert rows(handler) == []
+
+
+async def test_history_is_kept_and_the_specified_lookup_finds_the_version(handler: CsvToIceberg) -> None:
+    versions = [("e1", "success"), ("e2", "failed"), ("e3", "success")]
+    for number, (etag, status) in enumerate(versions):
+        error: dict[str, Any] = (
+            {"error_class": "EmptyFile", "error": "empty", "receipt": None} if status == "failed" else {}
+        )
+        await handler.record([outcome(claim=f"token-{number}", fingerprint=etag, status=status, **error)])
+
+    found = query(handler._lake, f"select etag, status, row_count, error_message from {REGISTRY} order by etag")
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        ("e1", "success", 3, None),
+        ("e2", "failed", None, "empty"),
+        ("e3", "success", 3, None),
+    ]
+    for etag, status in versions:
+        looked_up = query(
+            handler._lake,
+            f"select 1 from {REGISTRY} where file_key = 't/a.csv' and etag = '{etag}' and status = 'success' limit 1",
+        )
+        assert looked_up.num_rows == (status == "success")
