@@ -233,8 +233,10 @@ def sampled_records(lines: Sequence[str], dialect: Dialect, most: int) -> tuple[
     for guess in {width, unquoted.most_common(1)[0][0]} - {1}:
         repaired = list(itertools.islice(records_of(lines, dialect, guess), most))
         found.append((sum(len(record.cells) == guess for record in repaired) / len(repaired), guess, repaired))
-    _, width, records = max(found, default=(0, width, records))
-    return records, width
+    share, _, repaired = max(found, default=(0, width, records))
+    if share:
+        records = repaired
+    return records, _common_width(records)
 
 
 def _common_width(records: Sequence[Record]) -> int:

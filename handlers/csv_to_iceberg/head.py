@@ -13,6 +13,7 @@ from handlers.csv_to_iceberg.errors import CsvError, EmptyFile, EncodingUnknown,
 from handlers.csv_to_iceberg.header import detect_layout
 from handlers.csv_to_iceberg.layout import Layout
 from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.quotes import checked
 
 
 class Head(NamedTuple):
@@ -54,6 +55,7 @@ def read_head(raw: BinaryIO, options: Options, encoding: str | None) -> Head:
     sample, complete = _beginning(text, 2, options)
     layout, characters = detect_layout(sample.decode(), complete=complete, options=options)
     at = len(sample.decode()[:characters].encode())
+    layout = checked(sample[at:], layout) if complete else layout
     like = data[: told.mark + at] if told.name == "utf-8" and layout.header_line else b""
     return Head(compression, told, layout, like, chain([sample[at:]] if sample[at:] else [], text))
 
