@@ -220,13 +220,15 @@ def test_a_file_of_which_most_is_rejected_warns(read: Read) -> None:
     assert any("most records were rejected (3 of 5)" in warning for warning in reading.report.warnings)
 
 
+TIMES = [(0, 0, 0), (9, 30, 15), (12, 0, 0), (23, 59, 0)]
+
+
 def test_times_of_twelve_hours_are_told_by_am_and_pm(read: Read) -> None:
     reading = read(column("1/15/2024 12:00 AM", "1/15/2024 9:30:15 am", "1/15/2024 12:00PM", "1/15/2024 11:59 pm"))
 
-    assert [row[0] for row in reading.rows] == [
-        dt.datetime(2024, 1, 15, *time)  # noqa: DTZ001
-        for time in [(0, 0), (9, 30, 15), (12, 0), (23, 59)]
-    ]
+    midnight = dt.datetime(2024, 1, 15)  # noqa: DTZ001
+    times = [dt.timedelta(hours=hour, minutes=minute, seconds=second) for hour, minute, second in TIMES]
+    assert [row[0] for row in reading.rows] == [midnight + time for time in times]
 
 
 def test_null_tokens_among_dates_and_numbers_are_null(read: Read) -> None:
