@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from itertools import count
 
 import structlog
 
@@ -23,7 +24,7 @@ MOST = 2000
 
 class Recorder:
     """
-    Writes outcomes of units as they settle, at most every `seconds`.
+    Writes outcomes of units as they settle, one group every `seconds`: a sink's records get no more commits than that.
 
     Every `patience` seconds it also looks for those that a process left behind when it died. A handler that refuses its
     outcomes is left alone for that long; the others' go on.
@@ -50,7 +51,10 @@ class Recorder:
         while True:
             self._waiting.clear()
             now = asyncio.get_running_loop().time()
-            _, refused = await self._write(name for name in self._handlers if self._rests.get(name, now) <= now)
+            names = [name for name in self._handlers if self._rests.get(name, now) <= now]
+            total, refused = await self._write(names, groups=1)
+            if total:
+                self._waiting.set()  # there may be more
             self._rests |= dict.fromkeys(refused, now + self._patience)
             await asyncio.sleep(self._seconds)
             try:
@@ -70,13 +74,20 @@ class Recorder:
             raise error
         return total
 
-    async def _write(self, names: Iterable[str]) -> tuple[int, dict[str, Exception]]:
-        """Write the outcomes of some handlers; returns how many, and which handlers refused theirs and why."""
+    async def _write(self, names: Iterable[str], *, groups: int | None = None) -> tuple[int, dict[str, Exception]]:
+        """
+        Write the outcomes of some handlers, all or so many groups of each.
+
+        Returns how many, and which handlers refused theirs and why.
+        """
         total = 0
         refused: dict[str, Exception] = {}
         for name in names:
             try:
-                while found := await self._history.unrecorded(name, MOST):
+                for _ in count() if groups is None else range(groups):
+                    found = await self._history.unrecorded(name, MOST)
+                    if not found:
+                        break
                     await self._handlers[name].record([outcome for _, outcome in found])
                     await self._history.recorded(identity for identity, _ in found)
                     total += len(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -133,3 +134,28 @@ async def test_handler_that_refuses_its_records_is_asked_once_in_a_while() -> No
 
         assert len(made.handler.records) >= 58
         assert refusing.asked == 2
+
+
+class Timed(FakeHandler):
+    """Notes when records came; more outcomes settle while it writes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        self.times.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.3)
+        await super().record(outcomes)
+
+
+@virtual
+async def test_outcomes_that_keep_coming_are_recorded_once_a_second() -> None:
+    handler = Timed()
+    async with rig(handler=handler) as made, recording(made), made.running():
+        for number in range(50):
+            await ingest(made, f"k{number}", "a")
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(10)
+        assert len(handler.records) == 50
+        assert min(later - earlier for earlier, later in pairwise(handler.times)) >= 1.0
