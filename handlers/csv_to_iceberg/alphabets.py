@@ -62,7 +62,7 @@ class _Candidate(NamedTuple):
 
 _CANDIDATES: Final = (
     _Candidate("cp1252", _WESTERN, 0),
-    _Candidate("cp1252", _ICELANDIC, 3),
+    _Candidate("cp1252", _ICELANDIC, 5),
     _Candidate("iso8859_15", _WESTERN, 2),
     _Candidate("mac_roman", _WESTERN, 3),
     _Candidate("cp850", _WESTERN, 4),
@@ -98,6 +98,8 @@ _OUT_OF_PLACE: Final = 0.02
 
 _APOSTROPHE: Final = 15
 """Factor for the sign that word processors put into words."""
+_WITHIN: Final = 0.1
+"""Factor for a thorn that does not begin a word; what Turkish text has there is another letter."""
 _ALONE: Final = 0.2
 """Factor for a small letter that is a word of its own."""
 
@@ -163,16 +165,22 @@ def _fits(text: str, at: int) -> float:
     """Return a factor for how a character stands between its neighbours."""
     character, before, after = text[at], text[at - 1 : at], text[at + 1 : at + 2]
     if character.isalpha():
-        if character.isupper() and before.islower():
-            return _OUT_OF_PLACE
-        if _other_script(character, before) or _other_script(character, after):
-            return _OUT_OF_PLACE
-        if not before.isalpha() and not after.isalpha():
-            return _OUT_OF_PLACE if character.isupper() else _ALONE
-        return 1
+        return _fits_as_letter(character, before, after)
     if not (before.isalpha() and after.isalpha()):
         return 1
     return _APOSTROPHE if character == "’" else _OUT_OF_PLACE
+
+
+def _fits_as_letter(letter: str, before: str, after: str) -> float:
+    if letter.isupper() and before.islower():
+        return _OUT_OF_PLACE
+    if _other_script(letter, before) or _other_script(letter, after):
+        return _OUT_OF_PLACE
+    if letter == "þ" and before.isalpha():
+        return _WITHIN
+    if before.isalpha() or after.isalpha():
+        return 1
+    return _OUT_OF_PLACE if letter.isupper() else _ALONE
 
 
 def _other_script(letter: str, neighbour: str) -> bool:
