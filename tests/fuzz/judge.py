@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from handlers.csv_to_iceberg.names import column_names
 from handlers.csv_to_iceberg.results import Report
 
 
@@ -12,9 +13,14 @@ def judged(text: str, report: Report) -> list[list[str]] | None:
     """
     Return the records after the header of a well-formed text; None where the rules of CSV leave a choice.
 
-    They do where quotes stand in the wrong places, and for what no standard knows: comments, `sep=`, backslashes.
+    They do where quotes stand in the wrong places, and for what no standard knows: comments, `sep=`, backslashes, blanks
+    that belong to delimiters, whole lines in quotes.
     """
-    if len(report.delimiter) != 1 or report.escape or "#" in text or text[:4].lower() == "sep=":
+    if len(report.delimiter) != 1 or report.escape or "#" in text or "//" in text or text[:4].lower() == "sep=":
+        return None
+    if any("quotes" in warning for warning in report.warnings):
+        return None
+    if any(word in report.dialect_reason for word in ("blanks", "backslashes", "as a whole", "none and are text")):
         return None
     lines = list(io.StringIO(text, newline=""))
     if not report.quote and '"' in "".join(lines[: report.header_line]):
@@ -31,9 +37,17 @@ def judged(text: str, report: Report) -> list[list[str]] | None:
     begin = 0
     try:
         for cells in reader:
+            if cells and begin + 1 == report.header_line and not _names(cells, report):
+                # The header goes on below.
+                return None
             if cells and begin + 1 > report.header_line:
                 records.append(cells)
             begin = reader.line_num
     except csv.Error:
         return None
     return records
+
+
+def _names(cells: list[str], report: Report) -> bool:
+    names = [column.name for column in report.columns]
+    return column_names(cells)[: len(names)] == names
