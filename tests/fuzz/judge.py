@@ -13,14 +13,10 @@ def judged(text: str, report: Report) -> list[list[str]] | None:
     """
     Return the records after the header of a well-formed text; None where the rules of CSV leave a choice.
 
-    They do where quotes stand in the wrong places, and for what no standard knows: comments, `sep=`, backslashes, blanks
-    that belong to delimiters, whole lines in quotes.
+    They do where quotes stand in the wrong places, and for what no standard knows: comments, `sep=`, backslashes,
+    blanks that belong to delimiters, whole lines in quotes.
     """
-    if len(report.delimiter) != 1 or report.escape or "#" in text or "//" in text or text[:4].lower() == "sep=":
-        return None
-    if any("quotes" in warning for warning in report.warnings):
-        return None
-    if any(word in report.dialect_reason for word in ("blanks", "backslashes", "as a whole", "none and are text")):
+    if _beyond_standards(text, report):
         return None
     lines = list(io.StringIO(text, newline=""))
     if not report.quote and '"' in "".join(lines[: report.header_line]):
@@ -46,6 +42,18 @@ def judged(text: str, report: Report) -> list[list[str]] | None:
     except csv.Error:
         return None
     return records
+
+
+def _beyond_standards(text: str, report: Report) -> bool:
+    return (
+        len(report.delimiter) != 1
+        or bool(report.escape)
+        or "#" in text
+        or "//" in text
+        or text[:4].lower() == "sep="
+        or any("quotes" in warning for warning in report.warnings)
+        or any(word in report.dialect_reason for word in ("blanks", "backslashes", "as a whole", "none and are text"))
+    )
 
 
 def _names(cells: list[str], report: Report) -> bool:
