@@ -397,3 +397,23 @@ def test_times_for_machines_are_utc() -> None:
 )
 def test_length_of_time_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+# Maintenance
+
+
+def test_tables_are_looked_after_on_demand(tmp_path: Path, capsys: Output) -> None:
+    folder = tmp_path / "buckets" / "csv-uploads" / "t"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text("n\n1\n")
+    assert main(["run", "--once", "--home", str(tmp_path)]) == exits.OK
+    capsys.readouterr()
+
+    assert main(["table", "maintain", "--home", str(tmp_path)]) == exits.OK
+    assert capsys.readouterr().out == "Nothing was due.\n"
+    assert main(["table", "maintain", "lakehouse.t", "--dry-run", "--json", "--home", str(tmp_path)]) == exits.OK
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["target"] == "lakehouse.t"
+    assert (told["counts"]["data_files"], told["counts"]["rows"]) == (1, 1)
+    assert main(["table", "maintain", "lakehouse.other", "--home", str(tmp_path)]) == exits.FAILED
+    assert "no such table of ours" in capsys.readouterr().out
