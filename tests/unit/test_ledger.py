@@ -651,6 +651,26 @@ async def test_claim_that_waited_for_its_transaction_counts_from_then() -> None:
 
 
 @virtual
+async def test_claim_has_the_receipt_that_is_stored_without_its_detail_which_people_still_get() -> None:
+    full = Receipt("a", "1", "t", {"rows": 1}, {"columns": [["id", "INTEGER"]]})
+    async with opened() as ledger:
+        row = await held(ledger)
+        await ledger.settle(settlement(row, status=Status.DONE, head="a", receipt=full))
+        again = await held(ledger)
+        (shown,) = await Units(ledger).find(KEY.bucket, KEY.unit)
+
+    assert again.receipt == Receipt("a", "1", "t", {"rows": 1})
+    assert shown.receipt == full
+
+
+@virtual
+async def test_statement_of_a_group_takes_no_row_that_lacks_a_parameter() -> None:
+    async with opened() as ledger:
+        with pytest.raises(KeyError, match="head"):
+            await ledger.write(lambda connection: ledger._begin.run(connection, [{"token": "t", "attempt": 1}]))
+
+
+@virtual
 async def test_settled_row_has_the_receipt_that_is_stored() -> None:
     async with opened() as ledger:
         applied = await ledger.settle(done(await held(ledger), "a"))
