@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from consumer import exits
+from consumer import exits, logs
 from consumer.cli import Command, Invocation
 from consumer.demo import HOME, Demo, fresh_home
 from consumer.demo_view import DemoView
@@ -28,5 +28,8 @@ def demo(invocation: Invocation) -> int:
     """
     invocation.home = invocation.home or HOME
     fresh_home(invocation.home)
-    asyncio.run(Demo(invocation.settings(), DemoView(console()), pause=PAUSE).run())
+    settings = invocation.settings()
+    if not invocation.debug:
+        logs.configure(settings.log_format, "error")  # the view tells of rejected records itself
+    asyncio.run(Demo(settings, DemoView(console()), pause=PAUSE).run())
     return exits.OK

@@ -157,8 +157,9 @@ class Planning:
                 async for planned in self._asked(side, some):
                     yield planned
                 some = []
-        async for planned in self._asked(side, some):
-            yield planned
+        if some:
+            async for planned in self._asked(side, some):
+                yield planned
 
     async def _asked(self, side: _Side, some: Sequence[_Candidate]) -> AsyncIterator[Planned]:
         units = [

@@ -30,7 +30,7 @@ from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement, owner_bucket
 from handlers.csv_to_iceberg.live import live_memory
 from handlers.csv_to_iceberg.maintenance import Maintenance
-from handlers.csv_to_iceberg.notices import notice_rescued, notice_size
+from handlers.csv_to_iceberg.notices import notice_rejected, notice_rescued, notice_size
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.rebuild import Rebuild
 from handlers.csv_to_iceberg.rebuild_site import FindIn, NoSuchTable, Progress, Site
@@ -99,9 +99,9 @@ class CsvToIceberg:
             except Unpacked:
                 streamed = True
             else:
-                _warn_of_rejects(unit, target.table.name, landed)
                 if landed.report is not None:
                     landed.report.warnings += noticed
+                    notice_rejected(unit, target.table.name, landed.report)
                     notice_rescued(unit, target.table.name, landed.report)
                 return receipt_of_rows(found.etag, target.table.name, landed)
         raise TransientError(f"table {target.table.name} changed {MAX_STAGES} times while the object was being read")
@@ -270,15 +270,6 @@ class CsvToIceberg:
 def create(settings: LakeSettings, context: HandlerContext) -> CsvToIceberg:
     """Make the handler; opens the catalog."""
     return CsvToIceberg(settings, context)
-
-
-def _warn_of_rejects(unit: Unit, table: str, landed: Landed) -> None:
-    """Log the line numbers of the first rejected records, as the CSV specification asks."""
-    if (report := landed.report) and report.rejected:
-        lines = [reject.line for reject in report.rejects if reject.line is not None]
-        log.warning(
-            "csv.rejected", bucket=unit.bucket, key=unit.name, table=table, rejected=report.rejected, lines=lines
-        )
 
 
 def _own_entry(found: StoredObject, claim: Claim, own: Staged, report: Report) -> Entry[Staged]:

@@ -26,6 +26,7 @@ from handlers.contract import (
 from handlers.csv_to_iceberg.commit_port import Entry, Landed, Shown, Unpacked
 from handlers.csv_to_iceberg.cooking import BATCH_BYTES, BATCH_FILES, cook_entries
 from handlers.csv_to_iceberg.lake import Lake, LakeSettings, has_catalog
+from handlers.csv_to_iceberg.notices import remedies, size_warnings
 from handlers.csv_to_iceberg.options import Options
 from handlers.csv_to_iceberg.planned_table import PlannedTable
 from handlers.csv_to_iceberg.reading import Reading
@@ -182,6 +183,8 @@ class CsvPlanner:
         """Forecast that an object with `size` bytes in memory would get in."""
         if refusal := table.refused(rows.columns):
             return one.cannot(refusal)
+        rows.report.warnings += size_warnings(one.found.size, self._settings.large_file_warning)
+        rows.report.warnings += remedies(table.name, rows.report)
         receipt = receipt_of_rows(one.found.etag, table.name, Landed(None, rows.report))
         commits = table.commits(size, self._settings.max_files_per_commit)
         return Forecast(receipt, one.holds, table.grow(rows.columns), commits, table.name)
