@@ -12,7 +12,8 @@ from tests.unit.csv.nasty.case import quoted
 
 COLUMNS: Final[dict[str, words.Cell]] = {
     "id": words.number, "name": words.comma_name, "city": words.city, "joined": words.iso_date,
-    "amount": words.decimal, "remark": words.quip, "note": words.paragraphs, "code": words.code, "active": words.boolean,
+    "amount": words.decimal, "remark": words.quip, "note": words.paragraphs, "code": words.code,
+    "active": words.boolean,
 }  # fmt: skip
 
 
@@ -55,7 +56,11 @@ def _changed(change: Callable[[str], str]) -> Damage:
 
 
 def _without_delimiter(cells: list[str], at: int) -> str:
-    return _joined([*cells[:at], cells[at] + cells[at + 1], *cells[at + 2 :]]) if at + 1 < len(cells) else _joined(cells[:-1])
+    return (
+        _joined([*cells[:at], cells[at] + cells[at + 1], *cells[at + 2 :]])
+        if at + 1 < len(cells)
+        else _joined(cells[:-1])
+    )
 
 
 def _without_last_quote(cell: str) -> str:
@@ -82,7 +87,9 @@ DAMAGES: Final[dict[str, Damage]] = {
     "opening quote missing": _changed(_without_first_quote),
     "blank before": _changed(lambda cell: " " + cell),
     "tab in the cell": _changed(lambda cell: cell[:-1] + "\t" + cell[-1:] if not cell.endswith('"') else cell),
-    "backslash before a quote": _changed(lambda cell: cell[:-1] + '\\"' + cell[-1:] if cell.endswith('"') else cell + '\\"'),
+    "backslash before a quote": _changed(
+        lambda cell: cell[:-1] + '\\"' + cell[-1:] if cell.endswith('"') else cell + '\\"'
+    ),
     "cut off": lambda cells, at: _joined(cells[: at + 1]),
 }
 

@@ -112,7 +112,9 @@ def every_other_line_blank(rng: Rng) -> Case:
 def line_ends_of_all_kinds(rng: Rng) -> Case:
     rows = table(rng, mixed(rng, 4, TYPED, TEXTS), _rows(rng), gaps=0)
     delimiter = rng.choice(",;\t")
-    return Case("".join(delimiter.join(row) + rng.choice(["\n", "\r\n", "\r"]) for row in rows), rows[1:], rows[0], delimiter)
+    return Case(
+        "".join(delimiter.join(row) + rng.choice(["\n", "\r\n", "\r"]) for row in rows), rows[1:], rows[0], delimiter
+    )
 
 
 @nasty
@@ -124,7 +126,9 @@ def another_table_below(rng: Rng) -> Case:
 
 @nasty
 def another_larger_table_below(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "amount": words.decimal, "date": words.iso_date, "who": words.name}, 6, gaps=0)
+    rows = table(
+        rng, {"id": words.number, "amount": words.decimal, "date": words.iso_date, "who": words.name}, 6, gaps=0
+    )
     other = table(rng, mixed(rng, 7, TYPED, TEXTS), 12, gaps=0)
     return Case(plain(rows, ",") + "\n" + plain(other, ","), rows[1:], rows[0], ",", rejected=13)
 
@@ -138,15 +142,27 @@ def another_table_of_the_same_width_below(rng: Rng) -> Case:
 
 @nasty
 def whole_lines_in_quotes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "title": words.phrase, "who": words.comma_name, "n": words.decimal}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {"id": words.number, "title": words.phrase, "who": words.comma_name, "n": words.decimal},
+        _rows(rng),
+        gaps=0,
+    )
     inner = minimal(rows, ",").splitlines()
     return Case("".join('"' + line.replace('"', '""') + '"\n' for line in inner), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def semicolons_appended_to_lines(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "title": words.phrase, "who": words.name, "n": words.decimal}, _rows(rng), gaps=0)
-    return Case(plain(rows, ",", ";;;\n").replace(",n;;;", ",n;;;"), [[*row[:3], row[3] + ";;;"] for row in rows[1:]], [*rows[0][:3], "n"], ",")
+    rows = table(
+        rng, {"id": words.number, "title": words.phrase, "who": words.name, "n": words.decimal}, _rows(rng), gaps=0
+    )
+    return Case(
+        plain(rows, ",", ";;;\n").replace(",n;;;", ",n;;;"),
+        [[*row[:3], row[3] + ";;;"] for row in rows[1:]],
+        [*rows[0][:3], "n"],
+        ",",
+    )
 
 
 @nasty
@@ -161,7 +177,16 @@ def remarks_between(rng: Rng) -> Case:
 
 @nasty
 def text_in_doubled_quotes_and_backslashes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "text": lambda r: r.choice(['a\\"', 'Z\\"\n,', "x\\", '"\\', "plain, text"]), "n": words.small}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {
+            "id": words.number,
+            "text": lambda r: r.choice(['a\\"', 'Z\\"\n,', "x\\", '"\\', "plain, text"]),
+            "n": words.small,
+        },
+        _rows(rng),
+        gaps=0,
+    )
     return Case(wrapped(rows, ","), rows[1:], rows[0], ",", '"')
 
 

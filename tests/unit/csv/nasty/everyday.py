@@ -75,7 +75,8 @@ def bank_statement(rng: Rng) -> Case:
         "Betrag": words.decimal_comma, "Währung": lambda _: "EUR",
     }  # fmt: skip
     rows = table(rng, columns, _rows(rng), gaps=0)
-    head = f'"Girokonto";"DE{rng.randrange(10**9)}"\n\n"Von:";"01.01.2024"\n"Bis:";"31.12.2024"\n"Kontostand:";"1.234,56 EUR"\n\n'
+    head = f'"Girokonto";"DE{rng.randrange(10**9)}"\n\n"Von:";"01.01.2024"\n"Bis:";"31.12.2024"\n'
+    head += '"Kontostand:";"1.234,56 EUR"\n\n'
     return Case(head + wrapped(rows, ";"), rows[1:], rows[0], ";", '"')
 
 
@@ -130,13 +131,17 @@ def separator_line(rng: Rng) -> Case:
 
 @nasty
 def tabs_and_commas_in_text(rng: Rng) -> Case:
-    rows = table(rng, mixed(rng, 5, TYPED, TEXTS, {k: v for k, v in COMMAS.items() if k not in {"payload", "body"}}), _rows(rng))
+    rows = table(
+        rng, mixed(rng, 5, TYPED, TEXTS, {k: v for k, v in COMMAS.items() if k not in {"payload", "body"}}), _rows(rng)
+    )
     return Case(plain(rows, "\t"), rows[1:], rows[0], "\t")
 
 
 @nasty
 def tabs_with_raw_json_and_quotes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "payload": words.json, "note": words.quip, "at": words.stamp}, _rows(rng), gaps=0)
+    rows = table(
+        rng, {"id": words.number, "payload": words.json, "note": words.quip, "at": words.stamp}, _rows(rng), gaps=0
+    )
     return Case(plain(rows, "\t"), rows[1:], rows[0], "\t")
 
 
@@ -167,7 +172,9 @@ def one_column_of_addresses(rng: Rng) -> Case:
 
 @nasty
 def one_column_of_values(rng: Rng) -> Case:
-    key = rng.choice(["created_at", "time", "date", "email", "website", "id", "uuid", "amount", "Start Date", "ip", "phone"])
+    key = rng.choice(
+        ["created_at", "time", "date", "email", "website", "id", "uuid", "amount", "Start Date", "ip", "phone"]
+    )
     rows = [[key], *([TYPED[key](rng)] for _ in range(_rows(rng)))]
     return Case(plain(rows, ""), rows[1:], rows[0], "")
 
@@ -202,14 +209,21 @@ def urls_with_all_marks(rng: Rng) -> Case:
 
 @nasty
 def cells_with_line_breaks(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "body": words.paragraphs, "by": words.name, "remark": words.quip}, _rows(rng))
+    rows = table(
+        rng, {"id": words.number, "body": words.paragraphs, "by": words.name, "remark": words.quip}, _rows(rng)
+    )
     delimiter = rng.choice(",;\t")
     return Case(minimal(rows, delimiter, end=rng.choice(["\n", "\r\n"])), rows[1:], rows[0], delimiter, '"')
 
 
 @nasty
 def quotes_around_texts_only(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "name": words.comma_name, "n": words.small, "note": words.sentence}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {"id": words.number, "name": words.comma_name, "n": words.small, "note": words.sentence},
+        _rows(rng),
+        gaps=0,
+    )
     lines = [",".join(rows[0]), *(f"{a},{quoted(b)},{c},{quoted(d)}" for a, b, c, d in rows[1:])]
     return Case("\n".join(lines), rows[1:], rows[0], ",", '"')
 
@@ -286,13 +300,29 @@ def many_empty_cells(rng: Rng) -> Case:
 
 @nasty
 def thousands_in_quotes(rng: Rng) -> Case:
-    rows = table(rng, {"State": words.city, "2010": words.thousands, "2011": words.thousands, "2012": words.thousands}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {"State": words.city, "2010": words.thousands, "2011": words.thousands, "2012": words.thousands},
+        _rows(rng),
+        gaps=0,
+    )
     return Case(wrapped(rows, ","), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def groups_above_the_header(rng: Rng) -> Case:
-    rows = table(rng, {"region": words.city, "male": words.small, "female": words.small, "male ": words.small, "female ": words.small}, 5 + _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {
+            "region": words.city,
+            "male": words.small,
+            "female": words.small,
+            "male ": words.small,
+            "female ": words.small,
+        },
+        5 + _rows(rng),
+        gaps=0,
+    )
     top = ",2020,,2021,\n"
     names = ["region", "2020 male", "2020 female", "2021 male", "2021 female"]
     return Case(top + plain(rows, ","), rows[1:], names, ",")
@@ -302,7 +332,13 @@ def groups_above_the_header(rng: Rng) -> Case:
 def units_below_the_header(rng: Rng) -> Case:
     rows = table(rng, {"time": words.stamp, "temp": words.decimal, "wind": words.decimal}, 5 + _rows(rng), gaps=0)
     delimiter = rng.choice(",;\t")
-    text = delimiter.join(rows[0]) + "\n" + delimiter.join(["(UTC)", "(degC)", "(m/s)"]) + "\n" + plain(rows[1:], delimiter)
+    text = (
+        delimiter.join(rows[0])
+        + "\n"
+        + delimiter.join(["(UTC)", "(degC)", "(m/s)"])
+        + "\n"
+        + plain(rows[1:], delimiter)
+    )
     return Case(text, rows[1:], ["time (UTC)", "temp (degC)", "wind (m/s)"], delimiter)
 
 
@@ -315,15 +351,30 @@ def totals_below(rng: Rng) -> Case:
 
 @nasty
 def years_as_names(rng: Rng) -> Case:
-    columns = {"country": words.city, "code": words.letter, **{str(year): words.seldom(words.decimal, 0.2, ["", ".."]) for year in range(2010, 2020)}}
+    columns = {
+        "country": words.city,
+        "code": words.letter,
+        **{str(year): words.seldom(words.decimal, 0.2, ["", ".."]) for year in range(2010, 2020)},
+    }
     rows = table(rng, columns, _rows(rng), gaps=0)
     return Case(minimal(rows, rng.choice([","])), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def survey_with_long_names(rng: Rng) -> Case:
-    names = ["Timestamp", "How old are you, in years?", "Which tools do you use (check all)?", "Anything else; remarks?"]
-    rows = [names, *([words.us_date(rng) + " " + words.time(rng), words.small(rng), words.semicolons(rng), words.sentence(rng)] for _ in range(_rows(rng)))]
+    names = [
+        "Timestamp",
+        "How old are you, in years?",
+        "Which tools do you use (check all)?",
+        "Anything else; remarks?",
+    ]
+    rows = [
+        names,
+        *(
+            [words.us_date(rng) + " " + words.time(rng), words.small(rng), words.semicolons(rng), words.sentence(rng)]
+            for _ in range(_rows(rng))
+        ),
+    ]
     return Case(minimal(rows, ","), rows[1:], rows[0], ",", '"')
 
 
@@ -337,7 +388,9 @@ def headerless(rng: Rng) -> Case:
 
 @nasty
 def coordinates_in_quotes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.code, "where": words.coordinates, "when": words.long_date, "n": words.small}, _rows(rng))
+    rows = table(
+        rng, {"id": words.code, "where": words.coordinates, "when": words.long_date, "n": words.small}, _rows(rng)
+    )
     return Case(minimal(rows, ","), rows[1:], rows[0], ",", '"')
 
 
@@ -350,7 +403,10 @@ def coordinates_between_semicolons(rng: Rng) -> Case:
 
 @nasty
 def missing_values_by_words(rng: Rng) -> Case:
-    cells = {name: seldom(cell, 0.4, ["NA", "N/A", "-", "n/a", "NULL", "?"]) for name, cell in mixed(rng, 6, TYPED, TEXTS).items()}
+    cells = {
+        name: seldom(cell, 0.4, ["NA", "N/A", "-", "n/a", "NULL", "?"])
+        for name, cell in mixed(rng, 6, TYPED, TEXTS).items()
+    }
     rows = table(rng, cells, 5 + _rows(rng), gaps=0)
     delimiter = rng.choice(",;\t|")
     return Case(plain(rows, delimiter), rows[1:], rows[0], delimiter)

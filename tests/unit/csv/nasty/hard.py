@@ -59,13 +59,21 @@ def lists_as_long_as_each_other_in_cells(rng: Rng) -> Case:
 
 @nasty
 def pairs_with_commas_between_pipes(rng: Rng) -> Case:
-    columns = {"place": words.city, "lat,lon": lambda r: f"{r.uniform(-90, 90):.4f},{r.uniform(-180, 180):.4f}", "n": words.small}
+    columns = {
+        "place": words.city,
+        "lat,lon": lambda r: f"{r.uniform(-90, 90):.4f},{r.uniform(-180, 180):.4f}",
+        "n": words.small,
+    }
     return _simple(rng, columns, "|;\t")
 
 
 @nasty
 def json_between_pipes(rng: Rng) -> Case:
-    columns = {"id": words.number, "doc": lambda r: f'{{"a": {r.randrange(9)}, "b": "{words.word(r)}", "c": [1, 2, 3]}}', "ok": words.boolean}
+    columns = {
+        "id": words.number,
+        "doc": lambda r: f'{{"a": {r.randrange(9)}, "b": "{words.word(r)}", "c": [1, 2, 3]}}',
+        "ok": words.boolean,
+    }
     return _simple(rng, columns, "|;\t")
 
 
@@ -90,7 +98,8 @@ def shapes_in_quotes(rng: Rng) -> Case:
 @nasty
 def logger_stamps_with_commas(rng: Rng) -> Case:
     columns = {
-        "when": lambda r: f"{words.stamp(r)},{r.randrange(1000):03}", "level": lambda r: r.choice(["INFO", "WARN", "ERROR"]),
+        "when": lambda r: f"{words.stamp(r)},{r.randrange(1000):03}",
+        "level": lambda r: r.choice(["INFO", "WARN", "ERROR"]),
         "logger": lambda r: f"org.app.{words.word(r)}", "message": words.sentence,
     }  # fmt: skip
     return _simple(rng, columns, "\t|")
@@ -98,12 +107,18 @@ def logger_stamps_with_commas(rng: Rng) -> Case:
 
 @nasty
 def thousands_between_tabs(rng: Rng) -> Case:
-    return _simple(rng, {"country": words.city, "people": words.thousands, "gdp": words.dollars, "share": words.percent}, "\t|;")
+    return _simple(
+        rng, {"country": words.city, "people": words.thousands, "gdp": words.dollars, "share": words.percent}, "\t|;"
+    )
 
 
 @nasty
 def numbers_with_blanks_and_commas(rng: Rng) -> Case:
-    columns = {"Département": words.city, "Population": lambda r: f"{r.randrange(1, 999)} {r.randrange(1000):03}", "Taux": lambda r: words.decimal_comma(r) + " %"}
+    columns = {
+        "Département": words.city,
+        "Population": lambda r: f"{r.randrange(1, 999)} {r.randrange(1000):03}",
+        "Taux": lambda r: words.decimal_comma(r) + " %",
+    }
     return _simple(rng, columns, ";\t")
 
 
@@ -114,7 +129,11 @@ def time_series_with_decimal_commas(rng: Rng) -> Case:
 
 @nasty
 def chemical_names(rng: Rng) -> Case:
-    columns = {"CAS": lambda r: f"{r.randrange(10, 9999)}-{r.randrange(10, 99)}-{r.randrange(10)}", "name": lambda r: f"{r.randrange(1, 4)},{r.randrange(2, 6)}-di{words.word(r)}", "g/mol": words.decimal}
+    columns = {
+        "CAS": lambda r: f"{r.randrange(10, 9999)}-{r.randrange(10, 99)}-{r.randrange(10)}",
+        "name": lambda r: f"{r.randrange(1, 4)},{r.randrange(2, 6)}-di{words.word(r)}",
+        "g/mol": words.decimal,
+    }
     return _simple(rng, columns, "\t;|")
 
 
@@ -134,7 +153,10 @@ def one_column_of_hardware_addresses(rng: Rng) -> Case:
 
 @nasty
 def one_column_of_addresses_of_mail(rng: Rng) -> Case:
-    rows = [["recipients"], *(["; ".join(words.email(rng) for _ in range(rng.randrange(1, 4)))] for _ in range(4 + _rows(rng)))]
+    rows = [
+        ["recipients"],
+        *(["; ".join(words.email(rng) for _ in range(rng.randrange(1, 4)))] for _ in range(4 + _rows(rng))),
+    ]
     return Case(plain(rows, ""), rows[1:], rows[0], "")
 
 
@@ -172,7 +194,9 @@ def table_of_markdown(rng: Rng) -> Case:
 
 @nasty
 def values_of_a_statement(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "name": words.comma_name, "city": words.word, "n": words.decimal}, _rows(rng), gaps=0)
+    rows = table(
+        rng, {"id": words.number, "name": words.comma_name, "city": words.word, "n": words.decimal}, _rows(rng), gaps=0
+    )
     lines = [",".join(quoted(name, "'") for name in rows[0])]
     lines += [f"{a},{quoted(b, chr(39))},{quoted(c, chr(39))},{d}" for a, b, c, d in rows[1:]]
     return Case("\n".join(lines) + "\n", rows[1:], rows[0], ",", "'")
@@ -186,7 +210,12 @@ def apostrophes_around_texts_with_double_quotes(rng: Rng) -> Case:
 
 @nasty
 def double_quotes_around_texts_with_apostrophes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "remark": lambda r: f"'{words.word(r)}', '{words.word(r)}'", "who": words.name}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {"id": words.number, "remark": lambda r: f"'{words.word(r)}', '{words.word(r)}'", "who": words.name},
+        _rows(rng),
+        gaps=0,
+    )
     return Case(wrapped(rows, ","), rows[1:], rows[0], ",", '"')
 
 
@@ -205,14 +234,25 @@ def quoted_rows_only(rng: Rng) -> Case:
 
 @nasty
 def line_breaks_in_the_header(rng: Rng) -> Case:
-    rows = table(rng, {"id\n(unique)": words.number, "amount\nin EUR": words.decimal, "name": words.comma_name}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {"id\n(unique)": words.number, "amount\nin EUR": words.decimal, "name": words.comma_name},
+        _rows(rng),
+        gaps=0,
+    )
     return Case(minimal(rows, rng.choice([","])), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def hardly_any_cell_filled(rng: Rng) -> Case:
     names = [f"c{i}" for i in range(20)]
-    rows = [names, *([words.number(rng), *(words.word(rng) if rng.random() < 0.08 else "" for _ in range(19))] for _ in range(4 + _rows(rng)))]
+    rows = [
+        names,
+        *(
+            [words.number(rng), *(words.word(rng) if rng.random() < 0.08 else "" for _ in range(19))]
+            for _ in range(4 + _rows(rng))
+        ),
+    ]
     delimiter = rng.choice(",;\t|")
     return Case(plain(rows, delimiter), rows[1:], rows[0], delimiter)
 
@@ -231,7 +271,18 @@ def matrix_without_header(rng: Rng) -> Case:
 
 @nasty
 def accounts_of_a_system(rng: Rng) -> Case:
-    rows = [[words.word(rng), "x", words.number(rng), words.small(rng), words.name(rng), f"/home/{words.word(rng)}", "/bin/sh"] for _ in range(2 + _rows(rng))]
+    rows = [
+        [
+            words.word(rng),
+            "x",
+            words.number(rng),
+            words.small(rng),
+            words.name(rng),
+            f"/home/{words.word(rng)}",
+            "/bin/sh",
+        ]
+        for _ in range(2 + _rows(rng))
+    ]
     return Case(plain(rows, ":"), rows, None, ":")
 
 
@@ -252,35 +303,58 @@ def one_row_of_everything(rng: Rng) -> Case:
 @nasty
 def questionnaire(rng: Rng) -> Case:
     answers = ["Yes, often", "No", "Don't know", "Yes; rarely", "n/a"]
-    rows = [["Respondent", "Q1. Do you read news, daily?", "Q2. Do you vote?", "Q3: Other?"], *([words.number(rng), *(rng.choice(answers) for _ in range(3))] for _ in range(_rows(rng)))]
+    rows = [
+        ["Respondent", "Q1. Do you read news, daily?", "Q2. Do you vote?", "Q3: Other?"],
+        *([words.number(rng), *(rng.choice(answers) for _ in range(3))] for _ in range(_rows(rng))),
+    ]
     delimiter = rng.choice(",;")
     return Case(minimal(rows, delimiter), rows[1:], rows[0], delimiter, '"')
 
 
 @nasty
 def match_results(rng: Rng) -> Case:
-    columns = {"date": words.dotted_date, "home": words.city, "away": words.city, "score": lambda r: f"{r.randrange(6)}:{r.randrange(6)}", "kick-off": words.clock}
+    columns = {
+        "date": words.dotted_date,
+        "home": words.city,
+        "away": words.city,
+        "score": lambda r: f"{r.randrange(6)}:{r.randrange(6)}",
+        "kick-off": words.clock,
+    }
     return _simple(rng, columns, ",;\t|")
 
 
 @nasty
 def days_as_names(rng: Rng) -> Case:
     days = [f"{month}/{day}/20" for month in (1, 2) for day in range(1, 12)]
-    rows = [["Province", "Country", "Lat", *days], *([rng.choice(["", words.word(rng)]), words.word(rng), words.decimal(rng), *(words.small(rng) for _ in days)] for _ in range(_rows(rng)))]
+    rows = [
+        ["Province", "Country", "Lat", *days],
+        *(
+            [rng.choice(["", words.word(rng)]), words.word(rng), words.decimal(rng), *(words.small(rng) for _ in days)]
+            for _ in range(_rows(rng))
+        ),
+    ]
     return Case(plain(rows, ","), rows[1:], rows[0], ",")
 
 
 @nasty
 def hours_as_names(rng: Rng) -> Case:
     hours = [f"{hour:02}:00" for hour in range(24)]
-    rows = [["meter", "date", *hours], *([words.code(rng), words.iso_date(rng), *(words.decimal(rng) for _ in hours)] for _ in range(_rows(rng)))]
+    rows = [
+        ["meter", "date", *hours],
+        *([words.code(rng), words.iso_date(rng), *(words.decimal(rng) for _ in hours)] for _ in range(_rows(rng))),
+    ]
     delimiter = rng.choice(",;\t")
     return Case(plain(rows, delimiter), rows[1:], rows[0], delimiter)
 
 
 @nasty
 def ranges_and_ratios(rng: Rng) -> Case:
-    columns = {"age": lambda r: f"{r.randrange(10) * 10}-{r.randrange(10) * 10 + 9}", "ratio": lambda r: f"1:{r.randrange(2, 9)}", "mean ± sd": lambda r: f"{words.small(r)} ± {words.small(r)}", "p": lambda r: rng.choice(["<0.001", "0.5", ">0.9"])}
+    columns = {
+        "age": lambda r: f"{r.randrange(10) * 10}-{r.randrange(10) * 10 + 9}",
+        "ratio": lambda r: f"1:{r.randrange(2, 9)}",
+        "mean ± sd": lambda r: f"{words.small(r)} ± {words.small(r)}",
+        "p": lambda r: r.choice(["<0.001", "0.5", ">0.9"]),
+    }
     return _simple(rng, columns, ",;\t|")
 
 
@@ -301,13 +375,31 @@ def pages_that_repeat_the_header(rng: Rng) -> Case:
 
 @nasty
 def source_code_in_cells(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "code": lambda r: f'int {words.word(r)}(int a, char *b) {{\n\tprintf("%d, %s\\n", a, b);\n}}', "lang": words.letter}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {
+            "id": words.number,
+            "code": lambda r: f'int {words.word(r)}(int a, char *b) {{\n\tprintf("%d, %s\\n", a, b);\n}}',
+            "lang": words.letter,
+        },
+        _rows(rng),
+        gaps=0,
+    )
     return Case(minimal(rows, ","), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def emoticons_and_marks(rng: Rng) -> Case:
-    rows = table(rng, {"user": words.word, "text": lambda r: words.phrase(r) + r.choice([" :-)", " ;)", " :|", " <3", " (:", '"', "'"]), "likes": words.small}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {
+            "user": words.word,
+            "text": lambda r: words.phrase(r) + r.choice([" :-)", " ;)", " :|", " <3", " (:", '"', "'"]),
+            "likes": words.small,
+        },
+        _rows(rng),
+        gaps=0,
+    )
     return Case(minimal(rows, ","), rows[1:], rows[0], ",")
 
 
@@ -321,5 +413,10 @@ def blank_after_some_delimiters(rng: Rng) -> Case:
 
 @nasty
 def null_bytes_of_text_in_tabs(rng: Rng) -> Case:
-    columns = {"id": words.number, "a": seldom(words.sentence, 0.5, ["\\N"]), "b": seldom(words.url, 0.5, ["\\N"]), "c": words.stamp}
+    columns = {
+        "id": words.number,
+        "a": seldom(words.sentence, 0.5, ["\\N"]),
+        "b": seldom(words.url, 0.5, ["\\N"]),
+        "c": words.stamp,
+    }
     return _simple(rng, columns, "\t")

@@ -14,7 +14,15 @@ def _rows(rng: Rng) -> int:
 @nasty
 def web_server_log(rng: Rng) -> Case:
     rows = [
-        [words.ip(rng), "-", "-", words.iso_stamp(rng), f"GET /{words.word(rng)}?a=1 HTTP/1.1", "200", words.number(rng)]
+        [
+            words.ip(rng),
+            "-",
+            "-",
+            words.iso_stamp(rng),
+            f"GET /{words.word(rng)}?a=1 HTTP/1.1",
+            "200",
+            words.number(rng),
+        ]
         for _ in range(_rows(rng))
     ]
     names = ["ip", "ident", "user", "time", "request", "status", "bytes"]
@@ -100,7 +108,9 @@ def backslashes_escaped_too(rng: Rng) -> Case:
 
 @nasty
 def escaped_delimiters_without_quotes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "who": words.comma_name, "n": words.small, "where": words.address}, _rows(rng), gaps=0)
+    rows = table(
+        rng, {"id": words.number, "who": words.comma_name, "n": words.small, "where": words.address}, _rows(rng), gaps=0
+    )
     lines = [",".join(cell.replace(",", "\\,") for cell in row) for row in rows]
     return Case("\n".join(lines) + "\n", rows[1:], rows[0], ",", "", "\\")
 
@@ -123,13 +133,23 @@ def json_in_doubled_quotes(rng: Rng) -> Case:
 
 @nasty
 def html_in_quotes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "html": lambda r: "\n".join(words.html(r) for _ in range(3)), "n": words.small}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {"id": words.number, "html": lambda r: "\n".join(words.html(r) for _ in range(3)), "n": words.small},
+        _rows(rng),
+        gaps=0,
+    )
     return Case(wrapped(rows, rng.choice([","])), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def database_dump(rng: Rng) -> Case:
-    columns = {"id": words.number, "name": seldom(words.name, 0.3, ["\\N"]), "created": words.stamp, "ok": words.boolean}
+    columns = {
+        "id": words.number,
+        "name": seldom(words.name, 0.3, ["\\N"]),
+        "created": words.stamp,
+        "ok": words.boolean,
+    }
     rows = table(rng, columns, _rows(rng), gaps=0)
     return Case(plain(rows, "\t"), rows[1:], rows[0], "\t")
 
@@ -171,32 +191,53 @@ def wide_matrix(rng: Rng) -> Case:
 
 @nasty
 def index_without_a_name(rng: Rng) -> Case:
-    rows = [["", *row] if i == 0 else [str(i - 1), *row] for i, row in enumerate(table(rng, mixed(rng, 4, TYPED, TEXTS), _rows(rng)))]
+    rows = [
+        ["", *row] if i == 0 else [str(i - 1), *row]
+        for i, row in enumerate(table(rng, mixed(rng, 4, TYPED, TEXTS), _rows(rng)))
+    ]
     return Case(plain(rows, ","), rows[1:], rows[0], ",")
 
 
 @nasty
 def translations(rng: Rng) -> Case:
-    rows = [["key", "en", "de"], *([f"menu.{words.word(rng)}.{i}", words.sentence(rng), words.sentence(rng)] for i in range(_rows(rng)))]
+    rows = [
+        ["key", "en", "de"],
+        *([f"menu.{words.word(rng)}.{i}", words.sentence(rng), words.sentence(rng)] for i in range(_rows(rng))),
+    ]
     return Case(wrapped(rows, ";"), rows[1:], rows[0], ";", '"')
 
 
 @nasty
 def tweets(rng: Rng) -> Case:
     def tweet(r: Rng) -> str:
-        return f"@{words.word(r)} {words.sentence(r)} #{words.word(r)} 😀 {words.url(r)}" + r.choice(["", '\n"RT"', " ;-)"])
+        return f"@{words.word(r)} {words.sentence(r)} #{words.word(r)} 😀 {words.url(r)}" + r.choice(
+            ["", '\n"RT"', " ;-)"]
+        )
 
-    rows = [["id", "user", "text", "retweets"], *([str(10**17 + rng.randrange(10**9)), "@" + words.word(rng), tweet(rng), words.small(rng)] for _ in range(_rows(rng)))]
+    rows = [
+        ["id", "user", "text", "retweets"],
+        *(
+            [str(10**17 + rng.randrange(10**9)), "@" + words.word(rng), tweet(rng), words.small(rng)]
+            for _ in range(_rows(rng))
+        ),
+    ]
     return Case(wrapped(rows, ",", end="\r\n"), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def lists_in_quotes(rng: Rng) -> Case:
-    rows = table(rng, {"id": words.number, "genres": words.list_cell, "doc": words.json, "n": words.decimal}, _rows(rng), gaps=0)
+    rows = table(
+        rng, {"id": words.number, "genres": words.list_cell, "doc": words.json, "n": words.decimal}, _rows(rng), gaps=0
+    )
     return Case(wrapped(rows, ","), rows[1:], rows[0], ",", '"')
 
 
 @nasty
 def cells_of_several_values(rng: Rng) -> Case:
-    rows = table(rng, {"movie": words.phrase, "genres": words.tags, "cast": words.semicolons, "n": words.small}, _rows(rng), gaps=0)
+    rows = table(
+        rng,
+        {"movie": words.phrase, "genres": words.tags, "cast": words.semicolons, "n": words.small},
+        _rows(rng),
+        gaps=0,
+    )
     return Case(plain(rows, ","), rows[1:], rows[0], ",")

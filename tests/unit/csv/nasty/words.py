@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 Rng = random.Random
 Cell = Callable[[Rng], str]
 
-FIRST: Final = "Ann Bob Carla Dmitri Eve Frank Grace Hülya Ivo Jean-Luc Zoë Seán María".split()
-LAST: Final = "Smith O'Brien Müller van der-Berg Nguyen D'Arcy García Lee Ødegård Jones".split()
+FIRST: Final = [
+    "Ann",
+    "Bob",
+    "Carla",
+    "Dmitri",
+    "Eve",
+    "Frank",
+    "Grace",
+    "Hülya",
+    "Ivo",
+    "Jean-Luc",
+    "Zoë",
+    "Seán",
+    "María",
+]
+LAST: Final = ["Smith", "O'Brien", "Müller", "van", "der-Berg", "Nguyen", "D'Arcy", "García", "Lee", "Ødegård", "Jones"]
 CITIES: Final = [
     "Springfield", "São Paulo", "St. Gallen", "New York", "Zürich", "'s-Hertogenbosch", "Paris", "Köln", "Rome", "Oslo",
 ]  # fmt: skip
 WORDS: Final = (
-    "the road was closed for repair works and all lights of this district were out during night while nobody came "
-    "to see why water pressure dropped below limits new pump ordered delivery expected soon"
-).split()
+    "the", "road", "was", "closed", "for", "repair", "works", "and", "all", "lights", "of", "this", "district",
+    "were", "out", "during", "night", "while", "nobody", "came", "to", "see", "why", "water", "pressure",
+    "dropped", "below", "limits", "new", "pump", "ordered", "delivery", "expected", "soon",
+)  # fmt: skip
 
 
 def number(rng: Rng) -> str:
@@ -74,7 +89,7 @@ def us_date(rng: Rng) -> str:
 
 
 def long_date(rng: Rng) -> str:
-    month = rng.choice("January February March April May June".split())
+    month = rng.choice(["January", "February", "March", "April", "May", "June"])
     return f"{month} {rng.randrange(1, 29)}, 20{rng.randrange(10, 25)}"
 
 
@@ -111,7 +126,9 @@ def city(rng: Rng) -> str:
 
 
 def address(rng: Rng) -> str:
-    return f"{rng.randrange(1, 999)} {rng.choice(WORDS).title()} St, {rng.choice(CITIES)}, {rng.randrange(10_000, 99_999)}"
+    return (
+        f"{rng.randrange(1, 999)} {rng.choice(WORDS).title()} St, {rng.choice(CITIES)}, {rng.randrange(10_000, 99_999)}"
+    )
 
 
 def email(rng: Rng) -> str:
@@ -191,7 +208,9 @@ def quip(rng: Rng) -> str:
 
 
 def inches(rng: Rng) -> str:
-    return rng.choice([f'{rng.randrange(1, 60)}" pipe', f'pipe {rng.randrange(1, 9)}"', "steel plate", f"{small(rng)} cm"])
+    return rng.choice(
+        [f'{rng.randrange(1, 60)}" pipe', f'pipe {rng.randrange(1, 9)}"', "steel plate", f"{small(rng)} cm"]
+    )
 
 
 def paragraphs(rng: Rng) -> str:
@@ -226,7 +245,7 @@ COMMAS: Final[dict[str, Cell]] = {
 }  # fmt: skip
 
 
-def table(rng: Rng, columns: dict[str, Cell], rows: int, gaps: float = 0.05) -> list[list[str]]:
+def table(rng: Rng, columns: Mapping[str, Cell], rows: int, gaps: float = 0.05) -> list[list[str]]:
     """Make a header and rows."""
     cells = [seldom(cell, gaps) for cell in columns.values()]
     made = [[cell(rng) for cell in cells] for _ in range(rows)]

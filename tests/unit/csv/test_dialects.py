@@ -1,0 +1,174 @@
+"""Messy files as people upload them: delimiter, quote and escape are told, and every record is what a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handlers.csv_to_iceberg.dialect import detect_dialect
+from handlers.csv_to_iceberg.exact import split_exactly
+from handlers.csv_to_iceberg.layout import Dialect, Layout
+from handlers.csv_to_iceberg.names import column_names
+from handlers.csv_to_iceberg.quotes import checked, well_formed
+from handlers.csv_to_iceberg.tokenise import tokenise
+from tests.unit.csv.nasty import MAKERS, corpus
+from tests.unit.csv.nasty.case import Case
+from tests.unit.csv.nasty.damage import COLUMNS, damaged
+from tests.unit.csv.reading import Reading, cooked
+
+Read = Callable[..., Reading]
+
+CORPUS = corpus(2)
+MOST_MISTAKES = 0.03
+"""Share of the files."""
+
+
+def nulls(rows: object) -> list[tuple[str | None, ...]]:
+    assert isinstance(rows, list)
+    return [tuple(cell or None for cell in row) for row in rows]
+
+
+def mistake(case: Case, reading: Reading) -> str:
+    """Say what is wrong with a reading of a case; nothing if it is right."""
+    report = reading.report
+    one_column = not case.delimiter and len(reading.table.column_names) <= 2
+    if not one_column and report.delimiter != case.delimiter:
+        return f"delimiter {report.delimiter!r}: {report.dialect_reason}"
+    if (case.quote and report.quote != case.quote) or report.escape != case.escape:
+        return f"quote {report.quote!r}, escape {report.escape!r}: {report.dialect_reason}"
+    rows = nulls(case.rows)
+    width = len(reading.table.column_names) - 1
+    if case.names is not None and case.rows and reading.table.column_names[:-1] != column_names(case.names)[:width]:
+        return f"columns {reading.table.column_names}"
+    if reading.rows != [row[: width or None] for row in rows]:
+        return f"rows, {report.rejected} rejected"
+    return "" if case.rejected in {None, report.rejected} else f"{report.rejected} rejected"
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_messy_files_are_read_as_a_person_reads_them(read: Read, kind: str) -> None:
+    for variant in range(2):
+        case = CORPUS[f"{kind}-{variant}"]
+
+        assert mistake(case, read(case.text.encode(), types="varchar", header="generate")) == "", case.text[:500]
+
+
+def test_delimiter_quote_and_escape_are_right_on_nearly_all_of_a_large_corpus() -> None:
+    cases = corpus(5)
+
+    wrong = []
+    for name, case in cases.items():
+        text = case.text.partition("\n")[2] if case.text.startswith("sep=") else case.text
+        dialect = detect_dialect(text).dialect
+        right = (not case.delimiter or dialect.delimiter == case.delimiter) and dialect.escape == case.escape
+        if not right or (case.quote and dialect.quote != case.quote):
+            wrong.append(name)
+
+    assert len(wrong) <= MOST_MISTAKES * len(cases), wrong
+
+
+def test_a_damaged_cell_costs_its_own_record_at_most() -> None:
+    for always in (False, True):
+        for one in damaged(always=always, step=67):
+            reading = cooked(one.text.encode(), types="varchar")
+
+            others = [row for number, row in enumerate(nulls(one.rows)) if number != one.row]
+            found = set(reading.rows)
+            assert reading.table.column_names[:-1] == [*COLUMNS], one.kind
+            assert all(row in found for row in others), (one.kind, one.row, one.column)
+            assert len(reading.rows) <= len(others) + 1, (one.kind, one.row, one.column)
+
+
+def test_backslashes_that_escape_nothing_are_kept(read: Read) -> None:
+    reading = read(b'id,remark,path\n1,"say \\"hi\\", now","C:\\dir"\n2,"x","D:\\new"\n')
+
+    assert reading.rows == [(1, 'say "hi", now', "C:\\dir"), (2, "x", "D:\\new")]
+    assert reading.report.escape == "\\"
+
+
+def test_doubled_quotes_behind_backslashes_are_no_escapes(read: Read) -> None:
+    assert read(b'a,b\n"Z\\"",\nmore",1\n"y",2\n').rows == [('Z\\",\nmore', 1), ("y", 2)]
+
+
+def test_stray_quote_does_not_reach_the_next_quoted_cell(read: Read) -> None:
+    reading = read(b'id,title,n\n1,"open,5\n2,b,6\n3,"c, d",7\n')
+
+    assert reading.rows == [(1, '"open', 5), (2, "b", 6), (3, "c, d", 7)]
+    assert "in 1 record" in reading.report.warnings[0]
+
+
+def test_names_may_stand_on_two_lines(read: Read) -> None:
+    units = read(b"time,temp,wind\n(UTC),(degC),(m/s)\n2024-01-01,1.5,2.5\n2024-01-02,1.0,2.0\n")
+    groups = read(b",2020,,2021,\nregion,m,f,m,f\nRome,1,2,3,4\nOslo,5,6,7,8\n")
+
+    assert units.table.column_names[:3] == ["time_utc", "temp_degc", "wind_m_s"]
+    assert groups.table.column_names[:5] == ["region", "col_2020_m", "col_2020_f", "col_2021_m", "col_2021_f"]
+    assert (len(units.rows), len(groups.rows)) == (2, 2)
+
+
+def test_header_without_a_name_for_the_names_of_rows(read: Read) -> None:
+    reading = read(b'"mpg" "cyl"\n"Mazda RX4" 21 6\n"Datsun 710" 22.8 4\n')
+
+    assert reading.table.column_names[:3] == ["column_1", "mpg", "cyl"]
+    assert reading.rows == [("Mazda RX4", 21.0, 6), ("Datsun 710", 22.8, 4)]
+
+
+@pytest.mark.parametrize("other", ["name,price,city\nAnn,2.5,Rome\n", "key,total\nx,1\ny,2\n"])
+def test_records_of_another_table_are_rejected_with_that_reason(read: Read, other: str) -> None:
+    reading = read(f"id,amount,day\n1,2.5,2024-01-01\n2,3.5,2024-01-02\n3,4.5,2024-01-03\n\n{other}".encode())
+
+    assert len(reading.rows) == 3
+    assert reading.report.rejected == other.count("\n")
+    assert {reject.reason for reject in reading.report.rejects} == {"part of another table, which begins on line 6"}
+    assert [reject.line for reject in reading.report.rejects][:2] == [6, 7]
+
+
+def test_comments_and_repeated_headers_between_records_are_rejected_with_that_reason(read: Read) -> None:
+    comments = read(b"t,v\n1,2\n# paused, again\n3,4\n# see log\n5,6\n")
+    pages = read(b"t,v\n1,2\n\nt,v\n3,4\n")
+
+    assert [reject.reason for reject in comments.report.rejects] == ["a comment"] * 2
+    assert [reject.reason for reject in pages.report.rejects] == ["the header again"]
+    assert (len(comments.rows), len(pages.rows)) == (3, 2)
+
+
+def test_reason_of_a_dialect_is_told(read: Read) -> None:
+    reason = read(b"price;weight\n1,5;2,5\n3,25;4,75\n").report.dialect_reason
+
+    assert "delimiter ';': 3 of 3 records have 2 cells" in reason
+    assert "',' gives 3 cells in 2 of 3" in reason
+
+
+@pytest.mark.parametrize(
+    "text", ['"' * 65_536, ',"' * 32_768, '"\n' * 32_768, "a,b\n" + '1,"x\n' * 15_000, '\\"' * 32_768]
+)
+def test_no_text_of_quotes_takes_long(text: str) -> None:
+    """Patterns that go back would take hours: the test suite itself would not end."""
+    assert detect_dialect(text).reason
+
+
+NASTY = st.text(st.sampled_from('ab",;\n\r '), max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(NASTY)
+def test_the_exact_tokeniser_reads_well_formed_text_as_arrow_does(text: str) -> None:
+    layout = Layout(Dialect(), ("a", "b"), 1, 1)
+    if not well_formed(text, layout.dialect) or not text.strip("\r\n"):
+        return
+
+    exact, arrow = split_exactly(text.encode(), layout), tokenise(text.encode(), layout)
+
+    assert [column.to_pylist() for column in exact.columns] == [column.to_pylist() for column in arrow.cells.columns]
+    assert [record.number for record in exact.ragged] == [record.number for record in arrow.ragged]
+
+
+@settings(max_examples=500, deadline=None)
+@given(NASTY)
+def test_quotes_are_told_alike_in_text_and_in_bytes(text: str) -> None:
+    layout = Layout(Dialect(), ("a", "b"), 1, 1)
+
+    assert checked(text.encode(), layout).dialect.damaged == (not well_formed(text, layout.dialect))
