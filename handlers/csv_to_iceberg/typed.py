@@ -162,8 +162,10 @@ class Typing:
                 cast = self._caster.cast(texts, pins[name], notations[name])
             elif pins[name] in DATED:
                 cast = self._dates(texts, pins[name], spans)
-            else:
+            elif any(commas):
                 cast = self._by_span(texts, pins[name], spans, [Notation(comma=name in own) for own in commas])
+            else:
+                cast = self._caster.cast(texts, pins[name])
             if cast.overflow:
                 typed.widened.add(name)
                 cast = self._caster.cast(texts, ColumnType.BIGINT)
