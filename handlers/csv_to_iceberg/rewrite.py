@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from typing import Any, Final
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyiceberg.io import FileIO
@@ -32,6 +30,7 @@ from handlers.csv_to_iceberg.parquet import ZSTD_LEVEL, Written, read_deletes
 from handlers.csv_to_iceberg.reader import fetch, quoted
 from handlers.csv_to_iceberg.shape import COLUMN_TYPES, FIELD_ID, Shape
 from handlers.csv_to_iceberg.sources import Positions, SourceRuns, read_runs
+from handlers.csv_to_iceberg.spill import RANGES, Spill, ordered
 
 MIB: Final = 1 << 20
 
@@ -47,10 +46,6 @@ GROUP_BYTES: Final = 32 * MIB
 """Cells and bytes of a row group: it is held in memory while it is written."""
 
 THREADS: Final = 1
-
-
-RANGES: Final = pa.schema([("key", pa.string()), ("start", pa.int64()), ("stop", pa.int64())])
-"""Rows of one key below each other; null for rows without a source."""
 
 
 class CalledOff(Exception):
@@ -118,48 +113,6 @@ class Rewritten:
     """The table's columns that the new files were written with, by lower-case name."""
     at: int
     """Epoch milliseconds at which the last file was complete."""
-
-
-class Spill:
-    """Rows on disk, to be read in another order than they came in; mapped into memory, so little is copied."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path = path
-        self._writer = pa.ipc.new_file(str(path), schema)
-        self._starts = [0]
-        """First row of each batch, and the number of rows at the end."""
-        self._source: pa.MemoryMappedFile | None = None
-        self._reader: Any = None
-
-    @property
-    def rows(self) -> int:
-        """Rows so far."""
-        return self._starts[-1]
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows."""
-        self._writer.write_batch(batch)
-        self._starts.append(self.rows + batch.num_rows)
-
-    def finish(self) -> None:
-        """Write no more."""
-        self._writer.close()
-
-    def read(self, start: int, stop: int, most: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows from `start` to `stop` in pieces of at most `most`."""
-        index = bisect_right(self._starts, start) - 1
-        while start < stop:
-            if self._reader is None:
-                self._source = pa.memory_map(str(self._path))
-                self._reader = pa.ipc.open_file(self._source)
-            end = min(stop, self._starts[index + 1], start + most)
-            yield self._reader.get_batch(index).slice(start - self._starts[index], end - start)
-            index += end == self._starts[index + 1]
-            start = end
-
-    def let_go(self) -> None:
-        """Unmap what was read, so that it counts as this process' memory no longer."""
-        self._reader = self._source = None
 
 
 class Rewriter:
@@ -260,7 +213,7 @@ class Rewriter:
                 spill.write(batch)
             ranges.append(_ranges(origin, start))
         spill.finish()
-        return self._files(self._groups(spill, _ordered(ranges)), new_path)
+        return self._files(self._groups(spill, ordered(ranges)), new_path)
 
     def _groups(self, spill: Spill, ranges: Iterable[tuple[int, int]]) -> Iterator[pa.Table]:
         """Yield the rows of some ranges, one row group at a time."""
@@ -391,15 +344,3 @@ def _ranges(origin: Origin, start: int) -> pa.Table:
     before = np.concatenate(([0], np.cumsum(~origin.gone, dtype=np.int64))) + start
     bounds = before[origin.runs.bounds]
     return pa.table({"key": origin.runs.keys, "start": bounds[:-1], "stop": bounds[1:]}, schema=RANGES)
-
-
-def _ordered(ranges: Sequence[pa.Table]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges by their key, in the order given where it is the same; those that touch become one."""
-    table = pa.concat_tables(ranges)
-    order = pc.sort_indices(table["key"])  # stable, nulls last
-    starts, stops = (table[name].to_numpy()[order.to_numpy()] for name in ("start", "stop"))
-    filled = starts < stops
-    starts, stops = starts[filled], stops[filled]
-    first = np.flatnonzero(np.concatenate(([True], starts[1:] != stops[:-1]))) if len(starts) else starts
-    last = np.concatenate((first[1:] - 1, [len(starts) - 1])) if len(starts) else starts
-    yield from zip(starts[first].tolist(), stops[last].tolist(), strict=True)
