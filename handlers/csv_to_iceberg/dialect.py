@@ -135,6 +135,9 @@ def _quotes(text: str, delimiter: str) -> list[str]:
     if "'" not in text:
         return ['"']
     apostrophes = quoting_of(text, Dialect(delimiter, "'", blanks="after"))
+    if "\\'" in text:
+        escaping = Dialect(delimiter, "'", "\\", _escaped(text, "'", delimiter), blanks="after")
+        apostrophes = max(apostrophes, quoting_of(text, escaping), key=lambda quoting: quoting.cells)
     begin = "[ \t]" if delimiter == " " else re.escape(delimiter)
     opened = len(re.findall(rf"(?:^|{begin}) *'", text, re.MULTILINE))
     if apostrophes.cells < 2 or apostrophes.cells < 0.9 * opened:  # noqa: PLR2004 - one may be a coincidence

@@ -251,3 +251,9 @@ def test_quote_that_is_never_closed_swallows_nothing(read: Read) -> None:
 
 def test_duplicate_records_are_all_kept(read: Read) -> None:
     assert read(b"a,b\n1,2\n1,2\n1,2\n").rows == [(1, 2)] * 3
+
+
+def test_apostrophes_enclose_cells_that_escape_them_too(read: Read) -> None:
+    reading = read(b"'note','id'\n'O\\'Brien','1'\n'O\\'Neil','2'\n")
+
+    assert reading.rows == [("O'Brien", 1), ("O'Neil", 2)]
