@@ -181,7 +181,7 @@ class Caster:
         if not self._seed:
             lost = pc.or_(lost, pc.match_substring_regex(texts, guards.BEYOND_DOUBLE))
             lost = pc.or_(lost, pc.and_(pc.equal(values, 0.0), pc.match_substring_regex(texts, guards.NOT_ZERO)))
-            whole = pc.match_substring_regex(texts, guards.LARGE_WHOLE)
+            whole = pc.match_substring_regex(texts, guards.WHOLE_NUMBER)
             lost = pc.or_(lost, pc.and_(whole, pc.greater_equal(pc.abs(values), NEIGHBOURS_FALL_TOGETHER)))
         return pc.if_else(lost, pa.scalar(None, pa.float64()), values)
 

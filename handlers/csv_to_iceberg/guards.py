@@ -27,9 +27,6 @@ SIGNED_PLUS: Final = r"^\s*\+[0-9]+\s*$"
 
 WHOLE_NUMBER: Final = r"^\s*[+-]?[0-9]+\s*$"
 
-LARGE_WHOLE: Final = r"^-?[0-9]+(?:\.0*)?$"
-"""From 2**53 on a double may be a neighbour of the whole number that the text says."""
-
 NOT_ZERO: Final = "^[^eE]*[1-9]"
 """A number that is not zero: one that a double makes zero is lost."""
 

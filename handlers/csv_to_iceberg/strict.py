@@ -92,7 +92,7 @@ class StrictCaster:
             return False
         doubts = [(sizes == 0, guards.NOT_ZERO), (letters.lengths > _DIGITS + len("."), guards.BEYOND_DOUBLE)]
         if largest >= NEIGHBOURS_FALL_TOGETHER:
-            doubts.append((sizes >= NEIGHBOURS_FALL_TOGETHER, guards.LARGE_WHOLE))
+            doubts.append((sizes >= NEIGHBOURS_FALL_TOGETHER, guards.WHOLE_NUMBER))
         # A pattern costs four times the cast, so it sees only the texts that leave a doubt.
         return not any(doubt.any() and _any(texts.filter(pa.array(doubt)), lost) for doubt, lost in doubts)
 
