@@ -24,7 +24,7 @@ from handlers.csv_to_iceberg.typed import Typing
 
 BATCH_ROWS: Final = 1 << 16
 MEMORY: Final = 192 << 20
-"""Bytes DuckDB may use to bring the rows of a table into order."""
+"""Bytes DuckDB may use to read the rows of a table."""
 
 
 class Widened(Exception):
@@ -57,7 +57,7 @@ class OldRows:
 
     def read(self, table: Table, keys: Sequence[Key], scratch: str) -> Iterator[tuple[Key, pa.Table]]:
         """
-        Yield the rows of some sources, source by source; blocks.
+        Yield the rows of some sources in runs of one source, as they lie in the table; blocks.
 
         Args:
             table: Freshly loaded.
@@ -80,7 +80,7 @@ class OldRows:
             rows = readable(connection, table, "old").sql
             found = connection.sql(
                 f"SELECT {columns} FROM ({rows}) AS old SEMI JOIN wanted ON old.{SOURCE_FILE} IS NOT DISTINCT FROM"  # noqa: S608  # quoted above
-                f" wanted.key ORDER BY {SOURCE_FILE}"
+                " wanted.key"
             )
             for batch in found.to_arrow_reader(BATCH_ROWS):
                 yield from self._by_source(pa.Table.from_batches([batch]))

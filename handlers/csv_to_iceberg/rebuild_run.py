@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO, Final
@@ -218,9 +219,13 @@ class Run:
     def _read_table(self, loaded: Loaded, keys: Sequence[Key]) -> None:
         old = OldRows(self._target, self._changing, self._plan.options, self._plan.delimiter)
         scratch = self._site.table.settings.home / "staging" / self._folder.rpartition("/")[2]
-        for key, rows in old.read(loaded.table, keys, str(scratch)):
-            self._rescued[key] += rows.num_rows - rows[RESCUED].null_count
-            self._files.add(key, rows)
+        scratch.mkdir(parents=True)
+        try:
+            for key, rows in old.read(loaded.table, keys, str(scratch)):
+                self._rescued[key] += rows.num_rows - rows[RESCUED].null_count
+                self._files.add(key, rows)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         self._values += old.values
         self._misfits += old.misfits
 

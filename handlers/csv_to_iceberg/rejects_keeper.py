@@ -149,10 +149,8 @@ class _Attempt:
     async def make(self) -> list[Superseded]:
         """Try once. Raises as `RejectsTable.commit`."""
         opened = await self.context.run("commit", self._open)
-        if opened is None:
+        if opened is None or self.superseded is None:
             return []
-        if self.superseded is None:
-            self.superseded = await self.context.run("commit", self._held, opened)
         if self.tried & opened.landed:
             return self.superseded
         placed = [one for asked in self.asked for one in asked.placed if not asked.outcome.done()]
@@ -165,10 +163,10 @@ class _Attempt:
         return self.superseded
 
     def _open(self) -> Opened | None:
-        return self.table.open(create=bool(self.asked))
-
-    def _held(self, opened: Opened) -> list[Superseded]:
-        return [self.table.held(opened, asked.keys) for asked in self.asked]
+        opened = self.table.open(create=bool(self.asked))
+        if opened is not None and self.superseded is None:
+            self.superseded = [self.table.held(opened, asked.keys) for asked in self.asked]
+        return opened
 
 
 class RejectsOfTable:

@@ -184,6 +184,17 @@ async def test_carried_over_text_comes_back_from_values_and_rescued_cells(bucket
     assert bucket.sql("select count(_rescued) from t") == [(0,)]
 
 
+async def test_many_rows_are_carried_over_and_leave_nothing_behind(bucket: Bucket, tmp_path: Path) -> None:
+    await bucket.put("t/a.csv", FIRST)
+    many = b"".join(b"%d,%d.5,%s\n" % (n, n, b"text%d" % n * 30) for n in range(100_000))
+    await bucket.put("t/b.csv", b"id,amount,note\n" + many)
+    bucket.objects.clear()
+    await bucket.rebuilt()
+
+    assert bucket.sql("select count(*), count(amount), count(_rescued) from t") == [(100_002, 100_002, 0)]
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
 async def test_a_source_that_reads_differently_now_keeps_its_rows(bucket: Bucket) -> None:
     await bucket.put("t/a.csv", FIRST)
     await bucket.put("t/b.csv", SECOND)
