@@ -139,7 +139,7 @@ def _quotes(text: str, delimiter: str) -> list[str]:
         escaping = Dialect(delimiter, "'", "\\", _escaped(text, "'", delimiter), blanks="after")
         apostrophes = max(apostrophes, quoting_of(text, escaping), key=lambda quoting: quoting.cells)
     begin = "[ \t]" if delimiter == " " else re.escape(delimiter)
-    opened = len(re.findall(rf"(?:^|{begin}) *'", text, re.MULTILINE))
+    opened = apostrophes.cells + len(re.findall(rf"(?:^|{begin}) *'", apostrophes.rest, re.MULTILINE))
     if apostrophes.cells < 2 or apostrophes.cells < 0.9 * opened:  # noqa: PLR2004 - one may be a coincidence
         return ['"']
     double = quoting_of(text, Dialect(delimiter, '"', blanks="after"))

@@ -257,3 +257,9 @@ def test_apostrophes_enclose_cells_that_escape_them_too(read: Read) -> None:
     reading = read(b"'note','id'\n'O\\'Brien','1'\n'O\\'Neil','2'\n")
 
     assert reading.rows == [("O'Brien", 1), ("O'Neil", 2)]
+
+
+def test_apostrophes_that_close_a_cell_behind_a_delimiter_open_none(read: Read) -> None:
+    reading = read(b"'id','note'\n'Anna',''\n'Bob',''\n'Cy','x, y, '\n")
+
+    assert reading.rows == [("Anna", None), ("Bob", None), ("Cy", "x, y, ")]
