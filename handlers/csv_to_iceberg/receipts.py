@@ -63,6 +63,7 @@ def details(report: Report, most: int | None = None) -> dict[str, Any]:
         "quote": report.quote,
         "escape": report.escape,
         "header_line": report.header_line,
+        "dialect_reason": report.dialect_reason,
         "column_count": len(report.columns),
         "columns": [_column(column) for column in report.columns[:most]],
         "warnings": report.warnings,
