@@ -20,6 +20,8 @@ _COHERENT: Final = 0.25
 """What charset-normalizer calls coherence: from here on its word is taken, for alphabets that are not known here."""
 
 _SAMPLE: Final = 64 * KIB
+_CELL: Final = re.compile(rb"[^\t,;\"]+")
+"""None of these bytes is the second one of a character in any encoding known here."""
 _MANY_LINES: Final = 100
 _UTF8_LETTERS: Final = re.compile(rb"[\xc2-\xc5][\x80-\xbf]|\xe2\x80[\x80-\xbf]")
 """Latin letters and typographic marks in UTF-8: no Western text has `Ã©` or `â€™` in it."""
@@ -49,11 +51,13 @@ def told(data: bytes) -> str:
 
 
 def _telling(data: bytes) -> bytes:
-    """Return the lines that are not ASCII; of a long text without the first and the last, which may be cut."""
+    """Return the cells that are not ASCII, each once; without the ends of a long text, which may be cut."""
     lines = data.splitlines()
     if len(lines) > _MANY_LINES:
         lines = lines[1:-1] if not b"".join(lines[1:-1]).isascii() else lines
-    telling = b"\n".join(line for line in lines if not line.isascii())
+    # The same name on every row is no more evidence than once.
+    cells = dict.fromkeys(cell for line in lines if not line.isascii() for cell in _CELL.findall(line))
+    telling = b"\n".join(cell for cell in cells if not cell.isascii())
     return telling if len(telling) <= _SAMPLE else telling[:_SAMPLE].rpartition(b"\n")[0] or telling[:_SAMPLE]
 
 
