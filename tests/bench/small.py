@@ -11,7 +11,9 @@ from tests.bench.peers import Measured, dlt, peer
 from tests.bench.report import Section
 from tests.bench.service import Service, running
 
-FILES = 2000
+FILES = 10_000
+REPLACED = 3000
+"""Of them: a burst takes a second or two whatever the speed, until it is calm and its last window has closed."""
 PEER_FILES = 300
 APPENDS = 100
 OVERWRITES = 100
@@ -21,7 +23,7 @@ OVERWRITTEN = 1000
 
 def small(bench: Bench) -> Section:
     """Measure."""
-    files = bench.of(FILES, 20)
+    files, again = bench.of(FILES, 20), bench.of(REPLACED, 10)
     section = Section(
         "small",
         "Many small files",
@@ -30,15 +32,15 @@ def small(bench: Bench) -> Section:
     )
     first, second = bench.folder / "first", bench.folder / "second"
     small_files(first, files, seed=1)
-    small_files(second, files, seed=2)
+    small_files(second, again, seed=2)
     rivals = _rivals(bench)
     home = bench.folder / "small"
     rates = {}
     with running(home) as service:
-        for what, source in (("new", first), ("replaced", second)):
-            rates[what], cpu = _drop_all(service, source, files)
+        for what, source, count in (("new", first, files), ("replaced", second, again)):
+            rates[what], cpu = _drop_all(service, source, count)
             figure = f"{rates[what]:,.0f} files/s, {cpu:.2f} ms CPU each"
-            section.note(f"{files:,} {what} files", figure, "", "", megabytes(service.memory_mb()[0]))
+            section.note(f"{count:,} {what} files", figure, "", "", megabytes(service.memory_mb()[0]))
         _check(service, files * ROWS)
     for what, count, name, measured in rivals:
         theirs = count / measured.seconds
