@@ -21,13 +21,13 @@ from consumer.routes import HandlerKind, build_router
 from consumer.settings import RouteSettings, Settings
 from handlers import csv_to_iceberg
 from handlers.contract import Handler, HandlerContext, PermanentError, Planner, StoredObject
-from handlers.csv_to_iceberg.inspection import inspect as inspect_csv
-from handlers.csv_to_iceberg.lake import Lake
+from handlers.csv_to_iceberg.csv.inspection import inspect as inspect_csv
+from handlers.csv_to_iceberg.lake.lake import Lake
+from handlers.csv_to_iceberg.lake.query import QueryError
+from handlers.csv_to_iceberg.lake.query import query as run_query
+from handlers.csv_to_iceberg.lake.rejections import rejections as read_rejections
 from handlers.csv_to_iceberg.planning import CsvPlanner
-from handlers.csv_to_iceberg.query import QueryError
-from handlers.csv_to_iceberg.query import query as run_query
 from handlers.csv_to_iceberg.receipts import counts, details
-from handlers.csv_to_iceberg.rejections import rejections as read_rejections
 
 
 def builtin_kinds() -> dict[str, HandlerKind]:

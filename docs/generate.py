@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from consumer.settings import RouteSettings, Settings
-from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.csv.options import Options
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -1,8 +1,8 @@
 """CSV files to Iceberg tables: rows as typed columns, replaced as a whole with every version of their file."""
 
+from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
-from handlers.csv_to_iceberg.lake import LakeSettings, Placement
-from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.lake.lake import LakeSettings, Placement
 
 __all__ = ["MATCH", "NAME", "CsvToIceberg", "LakeSettings", "Options", "Placement", "create"]
 

@@ -23,26 +23,26 @@ from handlers.contract import (
     Upkeep,
     Verdict,
 )
-from handlers.csv_to_iceberg.budget import ByteBudget
-from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Landed, Plan, Unpacked
-from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.results import Report, SmallFile, Source
 from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings, Placement, owner_bucket
-from handlers.csv_to_iceberg.live import live_memory
+from handlers.csv_to_iceberg.lake.budget import ByteBudget
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Entry, Landed, Plan, Unpacked
+from handlers.csv_to_iceberg.lake.committer import MAX_TRIES, backoff
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings, Placement, owner_bucket
+from handlers.csv_to_iceberg.lake.live import live_memory
+from handlers.csv_to_iceberg.lake.rebuild import Rebuild
+from handlers.csv_to_iceberg.lake.rebuild_site import FindIn, NoSuchTable, Progress, Site
+from handlers.csv_to_iceberg.lake.registry import Record, Registry, record_of
+from handlers.csv_to_iceberg.lake.rejects_keeper import RejectsKeeper
+from handlers.csv_to_iceberg.lake.rejects_table import RejectsTable
+from handlers.csv_to_iceberg.lake.shape import ShapeChanged
+from handlers.csv_to_iceberg.lake.staged import Staged
+from handlers.csv_to_iceberg.lake.table import IcebergTable
+from handlers.csv_to_iceberg.lake.target import Target, table_of
 from handlers.csv_to_iceberg.maintenance import Maintenance
 from handlers.csv_to_iceberg.notices import notice_rejected, notice_rescued, notice_size
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.rebuild import Rebuild
-from handlers.csv_to_iceberg.rebuild_site import FindIn, NoSuchTable, Progress, Site
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_absence, receipt_of_rows
-from handlers.csv_to_iceberg.registry import Record, Registry, record_of
-from handlers.csv_to_iceberg.rejects_keeper import RejectsKeeper
-from handlers.csv_to_iceberg.rejects_table import RejectsTable
-from handlers.csv_to_iceberg.results import Report, SmallFile, Source
-from handlers.csv_to_iceberg.shape import ShapeChanged
-from handlers.csv_to_iceberg.staged import Staged
-from handlers.csv_to_iceberg.table import IcebergTable
-from handlers.csv_to_iceberg.target import Target, table_of
 
 log = structlog.get_logger(__name__)
 

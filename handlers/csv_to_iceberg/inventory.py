@@ -10,12 +10,12 @@ import duckdb
 from pyiceberg.table import Table
 
 from handlers.contract import Failure, Receipt
-from handlers.csv_to_iceberg.commit_port import Shown
-from handlers.csv_to_iceberg.lake import Lake
-from handlers.csv_to_iceberg.reader import literal, readable
+from handlers.csv_to_iceberg.lake.commit_port import Shown
+from handlers.csv_to_iceberg.lake.lake import Lake
+from handlers.csv_to_iceberg.lake.reader import literal, readable
+from handlers.csv_to_iceberg.lake.registry import OURS, Registry
+from handlers.csv_to_iceberg.lake.shape import SOURCE_ETAG, SOURCE_FILE, Shape
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_shown
-from handlers.csv_to_iceberg.registry import OURS, Registry
-from handlers.csv_to_iceberg.shape import SOURCE_ETAG, SOURCE_FILE, Shape
 
 PAGE_ROWS: Final = 10_000
 

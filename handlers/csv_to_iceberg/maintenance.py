@@ -18,16 +18,16 @@ import structlog
 from pyiceberg.table import Table
 
 from handlers.contract import HandlerContext, PermanentError, Upkeep
-from handlers.csv_to_iceberg.clustering import Clustering, clustering_of
-from handlers.csv_to_iceberg.commit_port import CommitConflict
-from handlers.csv_to_iceberg.committer import MAX_TRIES, backoff
-from handlers.csv_to_iceberg.compaction import Compaction, Overtaken, Swapped
-from handlers.csv_to_iceberg.compaction_plan import CompactionPlan, Thresholds, plan_compaction
-from handlers.csv_to_iceberg.lake import Lake
-from handlers.csv_to_iceberg.live import LiveFiles
-from handlers.csv_to_iceberg.rewrite import Unfit
-from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot, expire_snapshots
-from handlers.csv_to_iceberg.unreferenced import (
+from handlers.csv_to_iceberg.lake.clustering import Clustering, clustering_of
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict
+from handlers.csv_to_iceberg.lake.committer import MAX_TRIES, backoff
+from handlers.csv_to_iceberg.lake.compaction import Compaction, Overtaken, Swapped
+from handlers.csv_to_iceberg.lake.compaction_plan import CompactionPlan, Thresholds, plan_compaction
+from handlers.csv_to_iceberg.lake.lake import Lake
+from handlers.csv_to_iceberg.lake.live import LiveFiles
+from handlers.csv_to_iceberg.lake.rewrite import Unfit
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.lake.unreferenced import (
     Listed,
     Marks,
     TableFolder,

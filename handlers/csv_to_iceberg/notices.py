@@ -7,8 +7,8 @@ from typing import Final
 import structlog
 
 from handlers.contract import Unit
-from handlers.csv_to_iceberg.options import MIB
-from handlers.csv_to_iceberg.results import Report
+from handlers.csv_to_iceberg.csv.options import MIB
+from handlers.csv_to_iceberg.csv.results import Report
 
 log = structlog.get_logger(__name__)
 

@@ -23,20 +23,20 @@ from handlers.contract import (
     StoredObject,
     Unit,
 )
-from handlers.csv_to_iceberg.commit_port import Entry, Landed, Shown, Unpacked
-from handlers.csv_to_iceberg.cooking import BATCH_BYTES, BATCH_FILES, cook_entries
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings, has_catalog
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.reading import Reading
+from handlers.csv_to_iceberg.csv.results import Part, SmallFile, Source
+from handlers.csv_to_iceberg.csv.stream import Lessons, StartAgain, StreamedCsv
+from handlers.csv_to_iceberg.lake.commit_port import Entry, Landed, Shown, Unpacked
+from handlers.csv_to_iceberg.lake.cooking import BATCH_BYTES, BATCH_FILES, cook_entries
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings, has_catalog
+from handlers.csv_to_iceberg.lake.planned_table import PlannedTable
+from handlers.csv_to_iceberg.lake.shape import Shape
+from handlers.csv_to_iceberg.lake.staged import Staged
+from handlers.csv_to_iceberg.lake.table import IcebergTable, Loaded
+from handlers.csv_to_iceberg.lake.target import table_of
 from handlers.csv_to_iceberg.notices import remedies, size_warnings
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.planned_table import PlannedTable
-from handlers.csv_to_iceberg.reading import Reading
 from handlers.csv_to_iceberg.receipts import receipt_of_absence, receipt_of_rows
-from handlers.csv_to_iceberg.results import Part, SmallFile, Source
-from handlers.csv_to_iceberg.shape import Shape
-from handlers.csv_to_iceberg.staged import Staged
-from handlers.csv_to_iceberg.stream import Lessons, StartAgain, StreamedCsv
-from handlers.csv_to_iceberg.table import IcebergTable, Loaded
-from handlers.csv_to_iceberg.target import table_of
 
 
 @dataclass(frozen=True, slots=True)

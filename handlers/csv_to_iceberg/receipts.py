@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from handlers.contract import ABSENT, UNKNOWN, Receipt
-from handlers.csv_to_iceberg.commit_port import Landed, Shown
-from handlers.csv_to_iceberg.results import Report, ReportColumn
+from handlers.csv_to_iceberg.csv.results import Report, ReportColumn
+from handlers.csv_to_iceberg.lake.commit_port import Landed, Shown
 
 VERSION: Final = "1"
 """Of this handler; raised when files would become other rows than before."""

@@ -21,16 +21,16 @@ from typing import Final
 
 import pyarrow as pa
 
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.commit_port import Plan
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings
-from handlers.csv_to_iceberg.live import LiveFiles
-from handlers.csv_to_iceberg.parquet import renamed
-from handlers.csv_to_iceberg.reader import local_path
-from handlers.csv_to_iceberg.results import Part, Report, Source
-from handlers.csv_to_iceberg.shape import SOURCE_FILE
-from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot, expire_snapshots
-from handlers.csv_to_iceberg.table import IcebergTable
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.results import Part, Report, Source
+from handlers.csv_to_iceberg.lake.commit_port import Plan
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.lake.live import LiveFiles
+from handlers.csv_to_iceberg.lake.parquet import renamed
+from handlers.csv_to_iceberg.lake.reader import local_path
+from handlers.csv_to_iceberg.lake.shape import SOURCE_FILE
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.lake.table import IcebergTable
 
 COMMITS: Final = 10_000
 FILES: Final = 50_000

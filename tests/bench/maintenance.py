@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.commit_port import Plan
-from handlers.csv_to_iceberg.results import Part, Report, Source
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.results import Part, Report, Source
+from handlers.csv_to_iceberg.lake.commit_port import Plan
 from tests.unit.lake.upkeep import KeptBench
 
 COLUMNS = {

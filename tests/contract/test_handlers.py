@@ -31,7 +31,7 @@ from handlers.contract import (
     TransientError,
     Unit,
 )
-from handlers.csv_to_iceberg.lake import Lake
+from handlers.csv_to_iceberg.lake.lake import Lake
 
 T = TypeVar("T")
 

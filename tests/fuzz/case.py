@@ -11,7 +11,7 @@ from typing import Final
 
 import zstandard
 
-from handlers.csv_to_iceberg.options import KIB, MIB, Options
+from handlers.csv_to_iceberg.csv.options import KIB, MIB, Options
 
 BETWEEN_FILES: Final = b"\xff\x00next file\x00\xff"
 MOST_FILES: Final = 3

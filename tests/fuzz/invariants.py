@@ -11,13 +11,13 @@ from typing import Final
 import pyarrow as pa
 
 from handlers.contract import PermanentError
-from handlers.csv_to_iceberg.columns import Pins
-from handlers.csv_to_iceberg.cook import NO_ROWS, cook
-from handlers.csv_to_iceberg.decompress import unpacked
-from handlers.csv_to_iceberg.inspection import inspect
-from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import MIB, Options
-from handlers.csv_to_iceberg.results import Report, SmallFile, Source
+from handlers.csv_to_iceberg.csv.columns import Pins
+from handlers.csv_to_iceberg.csv.cook import NO_ROWS, cook
+from handlers.csv_to_iceberg.csv.decompress import unpacked
+from handlers.csv_to_iceberg.csv.inspection import inspect
+from handlers.csv_to_iceberg.csv.memory import Memory
+from handlers.csv_to_iceberg.csv.options import MIB, Options
+from handlers.csv_to_iceberg.csv.results import Report, SmallFile, Source
 from tests.fuzz.case import Case, case_of
 from tests.fuzz.judge import judged
 from tests.unit.csv.reading import streamed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 
-from handlers.csv_to_iceberg.names import column_names
-from handlers.csv_to_iceberg.results import Report
+from handlers.csv_to_iceberg.csv.names import column_names
+from handlers.csv_to_iceberg.csv.results import Report
 
 
 def judged(text: str, report: Report) -> list[list[str]] | None:

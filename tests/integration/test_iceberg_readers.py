@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from handlers.contract import ClaimLost
-from handlers.csv_to_iceberg.committer import WindowLimits
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings
-from handlers.csv_to_iceberg.live import live_memory
-from handlers.csv_to_iceberg.positions import RowFinder
-from handlers.csv_to_iceberg.query import query
+from handlers.csv_to_iceberg.lake.committer import WindowLimits
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.lake.live import live_memory
+from handlers.csv_to_iceberg.lake.positions import RowFinder
+from handlers.csv_to_iceberg.lake.query import query
 from tests.unit.lake.bench import Bench, Context, Kitchen
 
 Rows = list[tuple[Any, ...]]
@@ -126,7 +126,9 @@ async def test_delete_files_cover_one_data_file_each_and_are_counted(bench: Benc
 
 
 async def test_readers_agree_after_columns_came_and_types_widened(bench: Bench) -> None:
-    first = {f"t/{key}.csv": {"n": [key, key + 10], "text": [f"text {key}", f"text {key + 10}"]} for key in range(4)}
+    first: dict[str, dict[str, Sequence[Any]]] = {
+        f"t/{key}.csv": {"n": [key, key + 10], "text": [f"text {key}", f"text {key + 10}"]} for key in range(4)
+    }
     await bench.put(first)
     await bench.put({"t/1.csv": {"n": [5_000_000_000], "text": ["text 5000000000"], "late": ["x"]}}, etag="e2")
     await bench.put(
@@ -186,7 +188,7 @@ async def test_readers_agree_on_a_file_with_delete_files_of_several_commits(benc
 
 
 async def test_readers_agree_after_a_claim_lost_within_a_file_that_replaces_others(bench: Bench) -> None:
-    columns = {"n": [1, 2], "text": ["text 1", "text 2"]}
+    columns: dict[str, Sequence[Any]] = {"n": [1, 2], "text": ["text 1", "text 2"]}
     await bench.put({f"t/{key}.csv": columns for key in range(6)})
     bench.context.dead |= {"lost1", "lost4"}
     claims = {1: "lost1", 4: "lost4"}

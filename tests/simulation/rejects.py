@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from handlers.csv_to_iceberg.commit_port import CommitConflict
-from handlers.csv_to_iceberg.rejects_port import Superseded
-from handlers.csv_to_iceberg.rejects_table import Placed
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict
+from handlers.csv_to_iceberg.lake.rejects_port import Superseded
+from handlers.csv_to_iceberg.lake.rejects_table import Placed
 from tests.simulation.world import World
 
 Held = tuple[str, str]

@@ -14,8 +14,8 @@ from consumer.protocol import Row, Status
 from consumer.router import Route
 from consumer.workitem import INGRESS, Message, UnitKey
 from handlers.contract import ABSENT, Receipt
-from handlers.csv_to_iceberg.commit_port import Plan
-from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.lake.commit_port import Plan
 from tests.simulation.database import clear, fresh_engine, raw
 from tests.simulation.outside import BUCKET, SimStore
 from tests.simulation.replica import MAX_ATTEMPTS, Replica

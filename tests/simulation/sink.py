@@ -11,17 +11,17 @@ import pyarrow as pa
 
 from consumer.ledger import Ledger
 from handlers.contract import PermanentError, Skip, Unit
-from handlers.csv_to_iceberg.budget import ByteBudget
-from handlers.csv_to_iceberg.columns import ColumnType, Pins
-from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan, Shown
-from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
+from handlers.csv_to_iceberg.csv.columns import ColumnType, Pins
+from handlers.csv_to_iceberg.csv.names import table_name
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.results import KEPT, Cooked, Part, Report, SmallFile
 from handlers.csv_to_iceberg.handler import CsvToIceberg
-from handlers.csv_to_iceberg.lake import LakeSettings
-from handlers.csv_to_iceberg.names import table_name
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.rejects_keeper import RejectsKeeper
-from handlers.csv_to_iceberg.results import KEPT, Cooked, Part, Report, SmallFile
-from handlers.csv_to_iceberg.shape import Shape
+from handlers.csv_to_iceberg.lake.budget import ByteBudget
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan, Shown
+from handlers.csv_to_iceberg.lake.committer import TableCommitter, WindowLimits
+from handlers.csv_to_iceberg.lake.lake import LakeSettings
+from handlers.csv_to_iceberg.lake.rejects_keeper import RejectsKeeper
+from handlers.csv_to_iceberg.lake.shape import Shape
 from tests.simulation.outside import SimStore
 from tests.simulation.rejects import SimRejects, has_rejects
 from tests.simulation.world import World

@@ -22,8 +22,8 @@ from consumer.ledger import Ledger
 from consumer.protocol import Row, Step, decide
 from consumer.sweep import Sweeper
 from consumer.worker import Worker
-from handlers.csv_to_iceberg.committer import TableCommitter
-from handlers.csv_to_iceberg.rejects_keeper import RejectsKeeper, RejectsOfTable
+from handlers.csv_to_iceberg.lake.committer import TableCommitter
+from handlers.csv_to_iceberg.lake.rejects_keeper import RejectsKeeper, RejectsOfTable
 from tests.fakes import MemoryObject
 from tests.simulation.database import engine
 from tests.simulation.outside import BUCKET

@@ -16,8 +16,9 @@ from consumer import exits, plan_report, status, sweep, why
 from consumer.cli import cli
 from consumer.settings import Settings, load_settings
 from handlers.contract import PermanentError
-from handlers.csv_to_iceberg import errors, refusals
-from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.csv import errors
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.lake import refusals
 from tests.conftest import KNOWN_VARIABLES
 
 ROOT = Path(__file__).parents[2]

@@ -10,14 +10,14 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
-from handlers.csv_to_iceberg import stream
-from handlers.csv_to_iceberg.columns import ColumnType, Pins
-from handlers.csv_to_iceberg.cook import cook
-from handlers.csv_to_iceberg.head import Head, read_head
-from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import MIB, Options
-from handlers.csv_to_iceberg.results import Report, SmallFile, Source
-from handlers.csv_to_iceberg.stream import Lessons, StartAgain, StreamedCsv
+from handlers.csv_to_iceberg.csv import stream
+from handlers.csv_to_iceberg.csv.columns import ColumnType, Pins
+from handlers.csv_to_iceberg.csv.cook import cook
+from handlers.csv_to_iceberg.csv.head import Head, read_head
+from handlers.csv_to_iceberg.csv.memory import Memory
+from handlers.csv_to_iceberg.csv.options import MIB, Options
+from handlers.csv_to_iceberg.csv.results import Report, SmallFile, Source
+from handlers.csv_to_iceberg.csv.stream import Lessons, StartAgain, StreamedCsv
 
 MOST_PASSES = 16
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.csv_to_iceberg import commas
-from handlers.csv_to_iceberg.casts import Caster, Notation, trimmed
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.commas import with_points
-from handlers.csv_to_iceberg.guards import DateOrder
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.strict import StrictCaster
+from handlers.csv_to_iceberg.csv import commas
+from handlers.csv_to_iceberg.csv.casts import Caster, Notation, trimmed
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.commas import with_points
+from handlers.csv_to_iceberg.csv.guards import DateOrder
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.strict import StrictCaster
 
 TYPED = [to for to in ColumnType if to is not ColumnType.VARCHAR]
 PATTERNED = [to for to in TYPED if to is not ColumnType.BOOLEAN]

@@ -7,12 +7,12 @@ import gzip
 import pyarrow as pa
 import pytest
 
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.content import MAX_UNPACKED
-from handlers.csv_to_iceberg.cook import cook
-from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import Cooked, SmallFile, Source
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.content import MAX_UNPACKED
+from handlers.csv_to_iceberg.csv.cook import cook
+from handlers.csv_to_iceberg.csv.memory import Memory
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.results import Cooked, SmallFile, Source
 
 HEAD = b"id,name\n"
 

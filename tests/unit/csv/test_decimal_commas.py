@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.cook import cook
-from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import SmallFile, Source
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.cook import cook
+from handlers.csv_to_iceberg.csv.memory import Memory
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.results import SmallFile, Source
 from tests.unit.csv.reading import Reading
 
 Read = Callable[..., Reading]

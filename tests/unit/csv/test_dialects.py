@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.csv_to_iceberg.dialect import detect_dialect
-from handlers.csv_to_iceberg.exact import split_exactly
-from handlers.csv_to_iceberg.layout import Dialect, Layout
-from handlers.csv_to_iceberg.names import column_names
-from handlers.csv_to_iceberg.quotes import checked, well_formed
-from handlers.csv_to_iceberg.tokenise import tokenise
+from handlers.csv_to_iceberg.csv.dialect import detect_dialect
+from handlers.csv_to_iceberg.csv.exact import split_exactly
+from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
+from handlers.csv_to_iceberg.csv.names import column_names
+from handlers.csv_to_iceberg.csv.quotes import checked, well_formed
+from handlers.csv_to_iceberg.csv.tokenise import tokenise
 from tests.unit.csv.nasty import MAKERS, corpus
 from tests.unit.csv.nasty.case import Case
 from tests.unit.csv.nasty.damage import COLUMNS, damaged

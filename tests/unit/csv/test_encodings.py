@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from handlers.csv_to_iceberg.errors import BadCompression, DecompressionBomb, EmptyFile, EncodingUnknown, NotText
+from handlers.csv_to_iceberg.csv.errors import BadCompression, DecompressionBomb, EmptyFile, EncodingUnknown, NotText
 from tests.unit.csv.reading import Reading, streamed
 
 Read = Callable[..., Reading]

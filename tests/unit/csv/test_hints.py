@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.options import Options
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.options import Options
 from tests.unit.csv.reading import Reading
 
 Read = Callable[..., Reading]

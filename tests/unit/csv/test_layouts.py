@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from handlers.csv_to_iceberg.errors import EmptyFile, HeaderMissing, TooManyColumns
+from handlers.csv_to_iceberg.csv.errors import EmptyFile, HeaderMissing, TooManyColumns
 from tests.unit.csv.reading import Reading
 
 Read = Callable[..., Reading]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.csv_to_iceberg.columns import OWN_COLUMNS
-from handlers.csv_to_iceberg.names import MAX_NAME, column_names, table_name
+from handlers.csv_to_iceberg.csv.columns import OWN_COLUMNS
+from handlers.csv_to_iceberg.csv.names import MAX_NAME, column_names, table_name
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from handlers.csv_to_iceberg.casts import Caster, Notation
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.cook import cook
-from handlers.csv_to_iceberg.encoding import Encoding, transcoded
-from handlers.csv_to_iceberg.joining import join
-from handlers.csv_to_iceberg.layout import Dialect, Layout
-from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import Cooked, SmallFile, Source
+from handlers.csv_to_iceberg.csv.casts import Caster, Notation
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.cook import cook
+from handlers.csv_to_iceberg.csv.encoding import Encoding, transcoded
+from handlers.csv_to_iceberg.csv.joining import join
+from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
+from handlers.csv_to_iceberg.csv.memory import Memory
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.results import Cooked, SmallFile, Source
 from tests.unit.csv.reading import cooked, streamed
 
 DELIMITERS = st.sampled_from(",;\t|")

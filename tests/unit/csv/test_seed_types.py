@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from pyiceberg.types import BooleanType, DateType, DoubleType, IntegerType, LongType, StringType, TimestampType
 
-from handlers.csv_to_iceberg.shape import Shape
+from handlers.csv_to_iceberg.lake.shape import Shape
 from tests.unit.csv.reading import Reading, cooked
 
 Read = Callable[..., Reading]

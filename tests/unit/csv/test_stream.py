@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from handlers.contract import ObjectChanged
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.errors import RecordTooLarge
-from handlers.csv_to_iceberg.inspection import inspect
-from handlers.csv_to_iceberg.memory import Memory
-from handlers.csv_to_iceberg.options import KIB, MIB, Options
-from handlers.csv_to_iceberg.results import Source
-from handlers.csv_to_iceberg.stream import StreamedCsv
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.errors import RecordTooLarge
+from handlers.csv_to_iceberg.csv.inspection import inspect
+from handlers.csv_to_iceberg.csv.memory import Memory
+from handlers.csv_to_iceberg.csv.options import KIB, MIB, Options
+from handlers.csv_to_iceberg.csv.results import Source
+from handlers.csv_to_iceberg.csv.stream import StreamedCsv
 from tests.unit.csv.reading import cooked, streamed
 
 HEAD = b"id,name\n"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.results import CounterExample
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.results import CounterExample
 from tests.unit.csv.reading import Reading, cooked, varchar
 
 Read = Callable[..., Reading]

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from handlers.csv_to_iceberg.columns import ColumnType, Pins
-from handlers.csv_to_iceberg.commit_port import Entry, Landed
-from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
-from handlers.csv_to_iceberg.lake import Lake
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import Cooked, Part, Report, SmallFile, Source
-from handlers.csv_to_iceberg.staged import Staged
-from handlers.csv_to_iceberg.table import IcebergTable, Loaded
+from handlers.csv_to_iceberg.csv.columns import ColumnType, Pins
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.results import Cooked, Part, Report, SmallFile, Source
+from handlers.csv_to_iceberg.lake.commit_port import Entry, Landed
+from handlers.csv_to_iceberg.lake.committer import TableCommitter, WindowLimits
+from handlers.csv_to_iceberg.lake.lake import Lake
+from handlers.csv_to_iceberg.lake.staged import Staged
+from handlers.csv_to_iceberg.lake.table import IcebergTable, Loaded
 
 T = TypeVar("T")
 

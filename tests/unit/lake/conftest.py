@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from handlers.csv_to_iceberg.committer import WindowLimits
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.lake.committer import WindowLimits
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
 from tests.unit.lake.bench import Bench, Context, Kitchen
 
 NewBench = Callable[..., Bench]

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from handlers.csv_to_iceberg.columns import ColumnType, Pins
-from handlers.csv_to_iceberg.commit_port import CommitConflict, Entry, Plan, Shown
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.results import Cooked, Part, SmallFile, Source
-from handlers.csv_to_iceberg.shape import Shape, merged
+from handlers.csv_to_iceberg.csv.columns import ColumnType, Pins
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.results import Cooked, Part, SmallFile, Source
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Entry, Plan, Shown
+from handlers.csv_to_iceberg.lake.shape import Shape, merged
 from tests.unit.lake.bench import part
 from tests.virtual_loop import VirtualLoop
 

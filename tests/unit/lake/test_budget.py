@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from handlers.csv_to_iceberg.budget import ByteBudget
+from handlers.csv_to_iceberg.lake.budget import ByteBudget
 
 
 async def test_who_asks_for_more_than_there_is_waits_its_turn() -> None:

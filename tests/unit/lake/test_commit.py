@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handlers.contract import ClaimLost, PermanentError
-from handlers.csv_to_iceberg.commit_port import Unpacked
+from handlers.csv_to_iceberg.lake.commit_port import Unpacked
 from tests.unit.lake.bench import Bench
 
 

@@ -15,15 +15,15 @@ import pytest
 from pyiceberg.exceptions import CommitStateUnknownException
 from pyiceberg.types import StringType
 
-from handlers.csv_to_iceberg import rewrite as rewrite_module
-from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan
-from handlers.csv_to_iceberg.compaction import Overtaken
-from handlers.csv_to_iceberg.compaction_plan import Thresholds
-from handlers.csv_to_iceberg.live import LiveFiles, live_memory
-from handlers.csv_to_iceberg.parquet import write_deletes
-from handlers.csv_to_iceberg.rewrite import CalledOff, DifferentRows
-from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot
-from handlers.csv_to_iceberg.staged import STAGED_MILLISECONDS
+from handlers.csv_to_iceberg.lake import rewrite as rewrite_module
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
+from handlers.csv_to_iceberg.lake.compaction import Overtaken
+from handlers.csv_to_iceberg.lake.compaction_plan import Thresholds
+from handlers.csv_to_iceberg.lake.live import LiveFiles, live_memory
+from handlers.csv_to_iceberg.lake.parquet import write_deletes
+from handlers.csv_to_iceberg.lake.rewrite import CalledOff, DifferentRows
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
+from handlers.csv_to_iceberg.lake.staged import STAGED_MILLISECONDS
 from tests.unit.lake.upkeep import KeptBench
 
 NewBench = Callable[..., KeptBench]

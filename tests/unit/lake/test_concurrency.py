@@ -18,10 +18,10 @@ from pyiceberg.table.update import RemoveSnapshotsUpdate, TableRequirement, Tabl
 from pyiceberg.types import StringType
 
 from handlers.contract import ClaimLost, OutcomeUnknown
-from handlers.csv_to_iceberg import committer as committer_module
-from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan
-from handlers.csv_to_iceberg.query import query
-from handlers.csv_to_iceberg.shape import ShapeChanged
+from handlers.csv_to_iceberg.lake import committer as committer_module
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
+from handlers.csv_to_iceberg.lake.query import query
+from handlers.csv_to_iceberg.lake.shape import ShapeChanged
 from tests.unit.lake.bench import Bench, part
 from tests.unit.lake.conftest import NewBench
 

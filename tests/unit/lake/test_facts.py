@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handlers.csv_to_iceberg.facts import Facts
+from handlers.csv_to_iceberg.lake.facts import Facts
 
 
 def test_what_was_used_least_recently_is_forgotten_first() -> None:

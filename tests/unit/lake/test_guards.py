@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from pyiceberg.types import DecimalType
 
-from handlers.csv_to_iceberg.lake import NO_RETRY
-from handlers.csv_to_iceberg.refusals import ForeignTable, ReservedTable, UnsupportedColumn, UnsupportedTable
+from handlers.csv_to_iceberg.lake.lake import NO_RETRY
+from handlers.csv_to_iceberg.lake.refusals import ForeignTable, ReservedTable, UnsupportedColumn, UnsupportedTable
 from tests.unit.lake.bench import Bench
 
 

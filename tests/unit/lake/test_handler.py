@@ -32,11 +32,12 @@ from handlers.contract import (
     StoredObject,
     Unit,
 )
-from handlers.csv_to_iceberg import content, streaming
+from handlers.csv_to_iceberg.csv import content
+from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
-from handlers.csv_to_iceberg.lake import LakeSettings
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.query import query
+from handlers.csv_to_iceberg.lake import streaming
+from handlers.csv_to_iceberg.lake.lake import LakeSettings
+from handlers.csv_to_iceberg.lake.query import query
 from tests.unit.lake.bench import Context
 
 

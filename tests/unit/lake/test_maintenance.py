@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 
 from handlers.contract import Maintained, Outcome, Receipt
-from handlers.csv_to_iceberg import rewrite as rewrite_module
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
-from handlers.csv_to_iceberg.lake import LakeSettings
-from handlers.csv_to_iceberg.query import query
+from handlers.csv_to_iceberg.lake import rewrite as rewrite_module
+from handlers.csv_to_iceberg.lake.lake import LakeSettings
+from handlers.csv_to_iceberg.lake.query import query
 from tests.unit.lake.upkeep import KeptBench, WallContext
 
 NewBench = Callable[..., KeptBench]
@@ -50,7 +50,10 @@ LOOPS = """
 """
 
 DIES = """
-    from handlers.csv_to_iceberg import compaction, maintenance, rewrite, unreferenced
+    from handlers.csv_to_iceberg.lake import compaction
+from handlers.csv_to_iceberg import maintenance
+from handlers.csv_to_iceberg.lake import rewrite
+from handlers.csv_to_iceberg.lake import unreferenced
     {patch}
     bench.context.ahead = int(sys.argv[2])
     async for upkeep in bench.maintenance.round(["lakehouse.t"]):

@@ -10,12 +10,12 @@ import pytest
 from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent, ManifestEntryStatus
 from pyiceberg.table import Table
 
-from handlers.csv_to_iceberg.entries import BLOCK_ENTRIES
-from handlers.csv_to_iceberg.lake import Lake
-from handlers.csv_to_iceberg.live import LiveFiles
-from handlers.csv_to_iceberg.parquet import renamed
-from handlers.csv_to_iceberg.refusals import UnsupportedTable
-from handlers.csv_to_iceberg.snapshot import Change, commit_snapshot
+from handlers.csv_to_iceberg.lake.entries import BLOCK_ENTRIES
+from handlers.csv_to_iceberg.lake.lake import Lake
+from handlers.csv_to_iceberg.lake.live import LiveFiles
+from handlers.csv_to_iceberg.lake.parquet import renamed
+from handlers.csv_to_iceberg.lake.refusals import UnsupportedTable
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
 from tests.unit.lake.bench import NOW, Bench, part
 from tests.unit.lake.conftest import NewBench
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from handlers.csv_to_iceberg.committer import WindowLimits
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.lake.committer import WindowLimits
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
 from tests.unit.lake.bench import Bench, Context, Kitchen
 from tests.unit.lake.conftest import NewBench
 

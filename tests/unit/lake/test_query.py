@@ -9,9 +9,9 @@ import pytest
 from pyiceberg.table import Table
 from pyiceberg.types import ListType, LongType, StringType
 
-from handlers.csv_to_iceberg import query as query_module
-from handlers.csv_to_iceberg.query import QueryError, query
-from handlers.csv_to_iceberg.reader import Readable, readable
+from handlers.csv_to_iceberg.lake import query as query_module
+from handlers.csv_to_iceberg.lake.query import QueryError, query
+from handlers.csv_to_iceberg.lake.reader import Readable, readable
 from tests.unit.lake.bench import Bench
 
 

@@ -11,12 +11,12 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 
 from handlers.contract import TransientError
-from handlers.csv_to_iceberg import rebuild_files, rebuild_run
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.options import Options
-from handlers.csv_to_iceberg.rebuild import Rebuild, Rebuilt
-from handlers.csv_to_iceberg.rebuild_plan import RebuildPlan
-from handlers.csv_to_iceberg.rebuild_site import NoSuchTable
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.lake import rebuild_files, rebuild_run
+from handlers.csv_to_iceberg.lake.rebuild import Rebuild, Rebuilt
+from handlers.csv_to_iceberg.lake.rebuild_plan import RebuildPlan
+from handlers.csv_to_iceberg.lake.rebuild_site import NoSuchTable
 from tests.unit.lake.test_handler import Held, Service, opened
 
 FIRST = b"id,amount,note\n1,1,a\n2,2,b\n"

@@ -13,9 +13,9 @@ from pyiceberg.exceptions import CommitStateUnknownException
 
 from handlers.contract import Outcome, Receipt
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
-from handlers.csv_to_iceberg.lake import LakeSettings, Placement
-from handlers.csv_to_iceberg.query import query
-from handlers.csv_to_iceberg.refusals import ForeignTable
+from handlers.csv_to_iceberg.lake.lake import LakeSettings, Placement
+from handlers.csv_to_iceberg.lake.query import query
+from handlers.csv_to_iceberg.lake.refusals import ForeignTable
 from tests.unit.lake.bench import Context
 
 REGISTRY = "lakehouse._ingest_registry"

@@ -12,7 +12,7 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 
 from handlers.contract import ClaimLost, TransientError
-from handlers.csv_to_iceberg import rejects_keeper
+from handlers.csv_to_iceberg.lake import rejects_keeper
 from tests.unit.lake.test_handler import Service, opened
 
 REJECTS = "lakehouse._ingest_rejects"
@@ -221,7 +221,7 @@ async def test_a_death_after_the_rows_are_committed_leaves_both_versions_told_ap
     with opened(tmp_path) as dying:
         await dying.put("t/a.csv", RAGGED)
         keeper = dying.handler._keepers["lakehouse"]
-        keeper.clear = lambda _superseded: None  # type: ignore[method-assign]  # dies before it
+        keeper.clear = lambda _superseded: None  # type: ignore[method-assign, assignment]  # dies before it
         await dying.put("t/a.csv", b"id,name\n9,x\nbad\n", "e2")
     with opened(tmp_path) as heir:
         assert {etag for _, etag, _ in there(heir)} == {"e1", "e2"}

@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from handlers.csv_to_iceberg.commit_port import CommitConflict, Plan
-from handlers.csv_to_iceberg.staged import STAGED_MILLISECONDS
-from handlers.csv_to_iceberg.unreferenced import FOREIGN_GRACE, Listed, find_unreferenced, overlapping
+from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
+from handlers.csv_to_iceberg.lake.staged import STAGED_MILLISECONDS
+from handlers.csv_to_iceberg.lake.unreferenced import FOREIGN_GRACE, Listed, find_unreferenced, overlapping
 from tests.unit.lake.bench import part
 from tests.unit.lake.upkeep import KeptBench
 

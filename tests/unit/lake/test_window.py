@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 
 from handlers.contract import ClaimLost, TransientError
-from handlers.csv_to_iceberg.columns import ColumnType
-from handlers.csv_to_iceberg.committer import TableCommitter, WindowLimits
-from handlers.csv_to_iceberg.shape import Shape
+from handlers.csv_to_iceberg.csv.columns import ColumnType
+from handlers.csv_to_iceberg.lake.committer import TableCommitter, WindowLimits
+from handlers.csv_to_iceberg.lake.shape import Shape
 from tests.unit.lake.memory_table import (
     InlineContext,
     MemoryStaged,

@@ -11,14 +11,14 @@ from typing import Any
 import polars as pl
 
 from handlers.contract import Upkeep
-from handlers.csv_to_iceberg.clustering import DATA
-from handlers.csv_to_iceberg.committer import WindowLimits
-from handlers.csv_to_iceberg.compaction import Compaction
-from handlers.csv_to_iceberg.compaction_plan import Thresholds, Work, plan_compaction
-from handlers.csv_to_iceberg.lake import Lake, LakeSettings
-from handlers.csv_to_iceberg.live import LiveFiles, live_memory
+from handlers.csv_to_iceberg.lake.clustering import DATA
+from handlers.csv_to_iceberg.lake.committer import WindowLimits
+from handlers.csv_to_iceberg.lake.compaction import Compaction
+from handlers.csv_to_iceberg.lake.compaction_plan import Thresholds, Work, plan_compaction
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
+from handlers.csv_to_iceberg.lake.live import LiveFiles, live_memory
+from handlers.csv_to_iceberg.lake.query import query
 from handlers.csv_to_iceberg.maintenance import Maintenance
-from handlers.csv_to_iceberg.query import query
 from tests.unit.lake.bench import Bench, Context, Kitchen
 
 COLUMNS = ("_source_file", "_source_etag", "n")

@@ -1,0 +1,1 @@
+"""Bytes to typed rows: what a file is, and what every record of it says."""

@@ -1,0 +1,1 @@
+"""Typed rows to Iceberg: tables, commits and what is kept beside them."""
