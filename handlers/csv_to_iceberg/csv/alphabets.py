@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _WESTERN: Final = (
+    "éüáöóíäñçèãàåøßæêâôú",  # names from everywhere
     "üäößé",  # German
     "éèàêçâîôùûëïœæÿ",  # French
     "óíáéñúü¿¡",  # Spanish
