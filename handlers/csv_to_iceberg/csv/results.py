@@ -163,7 +163,7 @@ class Part:
     """This file's columns in its own order, then `_rescued`; rows in file order."""
     report: Report
     columns: dict[str, ColumnType]
-    """This file's columns and the types they have in `table`."""
+    """This file's columns and the types they have in `table`. Parts that share one mapping share the schema."""
 
 
 @dataclass(frozen=True, slots=True)

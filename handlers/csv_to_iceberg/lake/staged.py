@@ -67,33 +67,32 @@ def one_table(parts: Sequence[Part], schema: pa.Schema, at: int) -> pa.Table:
     constants = {
         SOURCE_FILE: _repeated([part.source.key for part in parts], counts),
         SOURCE_ETAG: _repeated([part.source.etag for part in parts], counts),
-        INGESTED_AT: _constant(at, sum(counts)),
+        INGESTED_AT: _constant(at, sum(counts), schema.field(INGESTED_AT).type),
     }
-    # Parts cooked together have one schema and share buffers, so joining them first copies nothing.
+    # Parts cooked together share one mapping of columns, and so one schema; comparing schemas takes longer.
     blocks = [
         pa.concat_tables([part.table for part in group])
-        for _, group in groupby(parts, key=lambda part: part.table.schema)
+        for _, group in groupby(parts, key=lambda part: id(part.columns))
     ]
-    # A look-up by name in a wide Arrow table searches all names.
-    columns = [dict(zip(block.schema.names, block.columns, strict=True)) for block in blocks]
-    arrays = []
-    for field in schema:
-        values = constants.get(field.name)
-        if values is None:
-            chunks = [
-                _column(found.get(field.name.lower()), block.num_rows, field.type)
-                for block, found in zip(blocks, columns, strict=True)
-            ]
-            values = pa.chunked_array([chunk for column in chunks for chunk in column.chunks], field.type)
-        elif field.name == INGESTED_AT:
-            values = values.cast(field.type)
-        arrays.append(values)
+    kept = [field for field in schema if field.name not in constants]
+    rows = pa.concat_tables([_as_written(block, kept) for block in blocks])
+    columns = iter(rows.columns)
+    arrays = [next(columns) if (values := constants.get(field.name)) is None else values for field in schema]
     fields = [field.with_type(values.type) for field, values in zip(schema, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields)).combine_chunks()
 
 
+def _as_written(block: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:
+    # A look-up by name in a wide Arrow table searches all names.
+    found = dict(zip(block.schema.names, block.columns, strict=True))
+    arrays = [_column(found.get(field.name.lower()), block.num_rows, field.type) for field in fields]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
 def _column(found: pa.ChunkedArray | None, rows: int, kind: pa.DataType) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.nulls(rows, kind)]) if found is None else found.cast(kind)
+    if found is None:
+        return pa.chunked_array([pa.nulls(rows, kind)])
+    return found if found.type == kind else found.cast(kind)
 
 
 def _repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
@@ -102,5 +101,6 @@ def _repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(values, pa.string()))
 
 
-def _constant(milliseconds: int, count: int) -> pa.Array:
-    return pa.array(np.full(count, milliseconds * MICROSECONDS_PER_MILLISECOND, np.int64)).cast(pa.timestamp("us"))
+def _constant(milliseconds: int, count: int, kind: pa.DataType) -> pa.Array:
+    values = pa.array(np.full(count, milliseconds * MICROSECONDS_PER_MILLISECOND, np.int64))
+    return values.cast(pa.timestamp("us")).cast(kind)
