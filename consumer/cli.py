@@ -45,9 +45,7 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "demo": Place("consumer.cli_demo", "demo", "Show it in half a minute, on sample files in ./lakedrop-demo."),
     "status": Place("consumer.cli_status", "status", "Show what is done, waiting and failing."),
     "why": Place("consumer.cli_status", "why", "Tell the story of one object, and what to do about it."),
-    "rejects": Place(
-        "consumer.cli_rejects", "rejects", "Show which records of an object are no rows, and which cells no values."
-    ),
+    "rejects": Place("consumer.cli_rejects", "rejects", "Show the rejected records and rescued cells of an object."),
     "query": Place("consumer.cli_query", "query", "Read the tables with SQL."),
     "try": Place("consumer.cli_query", "try_file", "Show what would become of one file; nothing is ingested."),
     "plan": Place("consumer.cli_plan", "plan", "Show what would become of the objects below PREFIX; writes nothing."),

@@ -50,7 +50,7 @@ class _Found(NamedTuple):
 @click.pass_obj
 def rejects(invocation: Invocation, object_: str, limit: int, as_json: bool) -> int:
     """
-    Show which records of an object are no rows, and which cells no values.
+    Show the rejected records and rescued cells of an object.
 
     Of the version that the table shows. A rejected record has another number of cells than the file; a rescued cell
     does not fit the type of its column: it is NULL there, and its text is in the column _rescued. The bucket may be

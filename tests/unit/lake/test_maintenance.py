@@ -50,10 +50,7 @@ LOOPS = """
 """
 
 DIES = """
-    from handlers.csv_to_iceberg.lake import compaction
-from handlers.csv_to_iceberg import maintenance
-from handlers.csv_to_iceberg.lake import rewrite
-from handlers.csv_to_iceberg.lake import unreferenced
+    from handlers.csv_to_iceberg.lake import rewrite, unreferenced
     {patch}
     bench.context.ahead = int(sys.argv[2])
     async for upkeep in bench.maintenance.round(["lakehouse.t"]):
