@@ -14,9 +14,10 @@ import functools
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from handlers.csv_to_iceberg.csv import repairs
 from handlers.csv_to_iceberg.csv.layout import Dialect
 from handlers.csv_to_iceberg.csv.options import MIB
 from handlers.csv_to_iceberg.csv.quotes import well_formed
@@ -33,9 +34,12 @@ _ONE_DELIMITER: Final = "\U0010fffe"
 _LONGEST_OPEN: Final = 16 * MIB
 """Characters. A quote that is open for longer is taken for a stray one."""
 
-_MOST_LINES: Final = 100
-"""Lines of a record with damaged quotes that are tried together."""
-_LINE_END: Final = re.compile(r"[\r\n]")
+_LEAST_OPEN: Final = 512
+"""Characters that a quote may be open for in a file where too many were in vain."""
+_PATIENCE: Final = 8
+"""Characters that may be looked at in vain for each that is read."""
+_LINE_COSTS: Final = 64
+"""A line costs as much time as so many characters."""
 
 
 class Record(NamedTuple):
@@ -76,6 +80,7 @@ def exact_records(lines: Iterable[str], dialect: Dialect, width: int) -> Iterato
     feed = _Feed(lines, dialect)
     reader = csv.reader(feed, **_rules(dialect))
     finish = _finisher(dialect)
+    delimiter = _rules(dialect)["delimiter"]
     while True:
         feed.begin_record()
         cells = next(reader, None)
@@ -83,18 +88,18 @@ def exact_records(lines: Iterable[str], dialect: Dialect, width: int) -> Iterato
         if cells is None:
             return
         text = "".join(feed.taken)
-        repaired = False
+        damaged = False
         if not text.strip(" \t\r\n" if dialect.blanks else "\r\n"):
             continue
         if dialect.quote and dialect.quote in text and not well_formed("".join(feed.prepared), dialect):
-            found, lines_used = _repaired(cells, feed.prepared, dialect, width)
-            repaired = found != cells or lines_used < len(feed.taken)
-            cells = found
-            feed.give_back(lines_used)
+            found = repairs.repaired(cells, feed.prepared, dialect, delimiter, width=width, patience=feed.patience)
+            damaged = found.cells != cells or found.lines < len(feed.taken)
+            cells = found.cells
+            feed.give_back(found.lines, found.tried)
             text = "".join(feed.taken)
         if finish:
             cells = finish(cells)
-        yield Record(cells, feed.line - len(feed.taken), feed.line, text, "", repaired)
+        yield Record(cells, feed.line - len(feed.taken), feed.line, text, "", damaged)
 
 
 def _rules(dialect: Dialect) -> dict[str, Any]:
@@ -123,12 +128,18 @@ class _Feed:
         self._dialect = dialect
         self._prepare = _preparer(dialect)
         self._size = 0
+        self._spared = self.patience = _LONGEST_OPEN
+        """Characters that may yet be looked at in vain, and those for one record."""
 
     def begin_record(self) -> None:
+        self._spared += _PATIENCE * self._size
+        self.patience = max(_LEAST_OPEN, min(self._spared, _LONGEST_OPEN))
         self.taken, self.prepared, self.comments, self._size = [], [], [], 0
 
-    def give_back(self, used: int) -> None:
-        """Take all lines of the record but the first `used` for the next ones."""
+    def give_back(self, used: int, tried: int) -> None:
+        """Take all lines of the record but the first `used` for the next ones; `tried` characters were looked at."""
+        self._spared -= self._size + tried + _LINE_COSTS * len(self.taken)
+        self._size = sum(map(len, self.taken[:used]))
         self._back.extendleft(reversed(self.taken[used:]))
         self.line -= len(self.taken) - used
         del self.taken[used:]
@@ -137,7 +148,7 @@ class _Feed:
         return self
 
     def __next__(self) -> str:
-        if self._size > _LONGEST_OPEN:
+        if self._size > self.patience:
             raise StopIteration
         line = self._next()
         comment = self._dialect.comment
@@ -188,100 +199,3 @@ def _finisher(dialect: Dialect) -> Callable[[list[str]], list[str]] | None:
     if not steps:
         return None
     return lambda cells: functools.reduce(lambda row, step: step(row), steps, cells)
-
-
-def _repaired(cells: list[str], lines: Sequence[str], dialect: Dialect, width: int) -> tuple[list[str], int]:
-    """
-    Split a record whose quotes are damaged; return its cells and how many of the lines are used.
-
-    As few lines as possible are used: a quote that closes nothing shall not swallow records. Of several ways to split
-    those, the first that gives `width` cells is taken.
-    """
-    delimiter = dialect.delimiter if len(dialect.delimiter) == 1 else _ONE_DELIMITER
-    for used in range(1, min(len(lines), _MOST_LINES) + 1):
-        text = "".join(lines[:used]).rstrip("\r\n")
-        for split in (*_leniently(text, dialect, delimiter), _piecewise(text, dialect, delimiter)):
-            if split is not None and len(split) == width:
-                return split, used
-    first = lines[0].rstrip("\r\n")
-    unquoted = _unquoted(first, dialect, delimiter)
-    if len(unquoted) == width:
-        return unquoted, 1
-    if len(lines) == 1 and len(cells) == width:
-        return cells, 1
-    return next(filter(None, _leniently(first, dialect, delimiter)), unquoted), 1
-
-
-def _leniently(text: str, dialect: Dialect, delimiter: str) -> list[list[str] | None]:
-    """Split so that quotes close before a delimiter or at the end only: by single quotes, and by doubled ones too."""
-    return [_closing_late(text, dialect, delimiter, doubled=doubled) for doubled in (False, True)]
-
-
-def _closing_late(text: str, dialect: Dialect, delimiter: str, *, doubled: bool) -> list[str] | None:
-    opening, closing = _late_patterns(dialect.quote, delimiter)
-    cells: list[str] = []
-    at = 0
-    while True:
-        if opened := opening.match(text, at):
-            closed = next(
-                (
-                    found
-                    for found in closing.finditer(text, opened.end())
-                    if (doubled or len(found[1]) % 2) and not (dialect.escape and text[found.start() - 1] == "\\")
-                ),
-                None,
-            )
-            if closed is None:
-                return None
-            cell = text[opened.end() : closed.end(1) - 1].replace(dialect.quote * 2, dialect.quote)
-            at = closed.end()
-        else:
-            end = text.find(delimiter, at)
-            at, begin = len(text) if end < 0 else end, at
-            cell = text[begin:at].lstrip(" ") if dialect.blanks else text[begin:at]
-            if _LINE_END.search(cell):
-                return None
-        cells.append(_unescaped(cell) if dialect.escape else cell)
-        if at >= len(text):
-            return cells
-        at += len(delimiter)
-
-
-def _piecewise(text: str, dialect: Dialect, delimiter: str) -> list[str] | None:
-    """Let quotes have a meaning only in those cells that they enclose as they should."""
-    whole = _whole_cell(dialect.quote, delimiter)
-    cells: list[str] = []
-    at = 0
-    while at <= len(text):
-        if found := whole.match(text, at):
-            cells.append(found[1].replace(dialect.quote * 2, dialect.quote))
-            end = found.end()
-        else:
-            end = text.find(delimiter, at)
-            end = len(text) if end < 0 else end
-            cells.append(text[at:end].lstrip(" ") if dialect.blanks else text[at:end])
-            if _LINE_END.search(cells[-1]):
-                return None
-        at = end + len(delimiter)
-    return list(map(_unescaped, cells)) if dialect.escape else cells
-
-
-@functools.lru_cache(maxsize=64)
-def _whole_cell(quote: str, delimiter: str) -> re.Pattern[str]:
-    quote, delimiter = re.escape(quote), re.escape(delimiter)
-    return re.compile(rf" *+{quote}([^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+){quote} *+(?={delimiter}|\Z)")
-
-
-@functools.lru_cache(maxsize=64)
-def _late_patterns(quote: str, delimiter: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    quote, delimiter = re.escape(quote), re.escape(delimiter)
-    return re.compile(rf" *+{quote}"), re.compile(rf"({quote}++) *+(?={delimiter}|\Z)")
-
-
-def _unquoted(text: str, dialect: Dialect, delimiter: str) -> list[str]:
-    cells = [cell.lstrip(" ") for cell in text.split(delimiter)] if dialect.blanks else text.split(delimiter)
-    return list(map(_unescaped, cells)) if dialect.escape else cells
-
-
-def _unescaped(cell: str) -> str:
-    return re.sub(r"\\(.)", r"\1", cell, flags=re.DOTALL)

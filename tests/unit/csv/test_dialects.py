@@ -150,6 +150,16 @@ def test_no_text_of_quotes_takes_long(text: str) -> None:
     assert detect_dialect(text).reason
 
 
+@pytest.mark.parametrize("repeats", [80, 20_000])
+def test_damaged_quotes_on_every_line_take_time_in_proportion(repeats: int) -> None:
+    """Each opens a cell to the end of the file: with tries from there on, the test would not end."""
+    text = b'"id","name","amount","' + b'\r1","2","32.5","\r3","c","x","' * repeats
+
+    split = split_exactly(text, Layout(Dialect(damaged=True), ("id", "name", "amount"), 1, 1))
+
+    assert len(split.columns[0]) + len(split.ragged) == 2 * repeats + 1
+
+
 NASTY = st.text(st.sampled_from('ab",;\n\r '), max_size=40)
 
 
