@@ -144,6 +144,9 @@ class Compaction:
         """
         table = self._load()
         live = LiveFiles.of(table, self._lake.manifests, self._clustering.key)
+        if live.has_equality_deletes:
+            # They apply to older files only: the rows they take out would come back with the new files.
+            raise Overtaken("rows were deleted by value meanwhile")
         entries = {entry.path: entry for entry in live.data()}
         if any(file.written.path in entries for file in self._rewritten.files):
             return Swapped(table.metadata.current_snapshot_id)  # an earlier try, whose answer was lost
@@ -277,7 +280,10 @@ class Compaction:
             entry = entries.get(one.origin.path)
             if entry is None:
                 continue
-            own = {other.path for other in live.deletes_of(entry) if other.one_value} & one.origin.delete_files
+            delete_files = live.deletes_of(entry)
+            if not one.origin.delete_files <= {other.path for other in delete_files}:
+                continue  # somebody rewrote them, or rolled the table back: not all of these rows may be gone
+            own = {other.path for other in delete_files if other.one_value} & one.origin.delete_files
             if len(own) > 1:
                 merged.append(one)
                 replaced |= own

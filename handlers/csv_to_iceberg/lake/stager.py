@@ -117,7 +117,9 @@ class WindowStager(Generic[L, S]):
                 if not self._table.fits(loaded, window.staged, fitting):
                     log.info("csv.staged_again", table=self._table.name, sources=len(window.cooked))
                     self._shape = loaded.shape
-                    await self.stage(window)
+                    for each in group.windows:  # the columns of one decide the field ids of the next
+                        if each.staged is not None:
+                            await self.stage(each)
                     return False
                 fitting.append(window.staged)
         for entry in group.waiting():

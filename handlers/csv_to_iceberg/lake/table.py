@@ -141,12 +141,13 @@ class IcebergTable:
 
     def again(self, loaded: Loaded, staged: Staged) -> Staged:
         """Return the same rows under new names: the old ones may be in the table by now."""
+        at = self.now()  # nothing keeps the first copy young while the others are made
         files = []
         for file in staged.files:
             path = self.new_data_path(loaded)
             _copy(loaded.table.io, file.file_path, path)
             files.append(renamed(file, path))
-        return replace(staged, files=tuple(files), at=self.now())
+        return replace(staged, files=tuple(files), at=at)
 
     def commit(self, loaded: Loaded, plan: Plan[Staged]) -> int:
         """

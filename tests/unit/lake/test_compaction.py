@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.exceptions import CommitStateUnknownException
+from pyiceberg.manifest import DataFileContent
 from pyiceberg.types import StringType
 
 from handlers.csv_to_iceberg.lake import rewrite as rewrite_module
@@ -20,7 +21,7 @@ from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
 from handlers.csv_to_iceberg.lake.compaction import Overtaken
 from handlers.csv_to_iceberg.lake.compaction_plan import Thresholds
 from handlers.csv_to_iceberg.lake.live import LiveFiles, live_memory
-from handlers.csv_to_iceberg.lake.parquet import write_deletes
+from handlers.csv_to_iceberg.lake.parquet import renamed, write_deletes
 from handlers.csv_to_iceberg.lake.rewrite import CalledOff, DifferentRows
 from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
 from handlers.csv_to_iceberg.lake.staged import STAGED_MILLISECONDS
@@ -267,6 +268,35 @@ async def test_rows_that_somebody_brought_back_are_not_lost(bench: KeptBench) ->
     with pytest.raises(Overtaken, match="came back"):
         compaction.swap()
     assert bench.shown("_source_file") == [("t/a.csv",), ("t/b.csv",)]
+
+
+async def test_rows_that_somebody_brought_back_are_not_taken_out_by_merged_deletes(bench: KeptBench) -> None:
+    await bench.put({f"t/{key}.csv": {"n": [key] * 10} for key in range(6)})
+    await bench.remove("t/0.csv")
+    await bench.remove("t/1.csv")
+    before = bench.loaded().metadata.current_snapshot_id
+    assert before is not None
+    await bench.remove("t/2.csv")
+    compaction = bench.prepared(Thresholds(small_files=100, deleted_share=0.9, delete_files=2.0, bytes=1 << 30))
+    bench.loaded().manage_snapshots().set_current_snapshot(before).commit()
+    compaction.swap()
+
+    assert bench.shown("_source_file") == [(f"t/{key}.csv",) for key in range(2, 6) for _ in range(10)]
+
+
+async def test_rows_that_another_engine_deletes_by_value_meanwhile_stop_the_run(bench: KeptBench, tmp_path: Path) -> None:
+    await bench.put({"t/a.csv": {"n": [1]}})
+    await bench.put({"t/b.csv": {"n": [2]}})
+    compaction = bench.prepared()
+    table = bench.loaded()
+    # What it says does not matter: only the engine that wrote it could tell.
+    deletes = renamed(next(iter(table.scan().plan_files())).file, f"file://{tmp_path}/equality.parquet")
+    deletes[0] = DataFileContent.EQUALITY_DELETES
+    change = Change(deletes=[deletes])
+    commit_snapshot(table, LiveFiles.of(table, live_memory()), change, new_id=lambda: "0", now=0, summary={})
+
+    with pytest.raises(Overtaken, match="by value"):
+        compaction.swap()
 
 
 async def test_files_that_lay_ready_for_too_long_are_not_committed(bench: KeptBench) -> None:

@@ -19,10 +19,13 @@ from pyiceberg.types import StringType
 
 from handlers.contract import ClaimLost, OutcomeUnknown
 from handlers.csv_to_iceberg.lake import committer as committer_module
+from handlers.csv_to_iceberg.lake import table as table_module
 from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
+from handlers.csv_to_iceberg.lake.committer import TableCommitter, WindowLimits
 from handlers.csv_to_iceberg.lake.query import query
 from handlers.csv_to_iceberg.lake.shape import ShapeChanged
-from tests.unit.lake.bench import Bench, part
+from handlers.csv_to_iceberg.lake.staged import STAGED_MILLISECONDS
+from tests.unit.lake.bench import NOW, Bench, part
 from tests.unit.lake.conftest import NewBench
 
 Hook = Callable[[], None]
@@ -148,6 +151,24 @@ async def test_rows_under_new_names_are_as_young_as_rows_just_written(bench: Ben
     assert new.stat().st_mtime > 1_000_000_000
 
 
+async def test_rows_whose_new_names_took_long_to_give_are_staged_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.put({"t/a.csv": {"n": [0]}})
+    table = bench.table()
+    loaded = table.load()
+    assert loaded is not None
+    staged = table.stage(loaded, loaded.shape, [part("t/a.csv", {"n": [1, 1]})], 0)
+
+    def slow(*_: object) -> None:
+        monkeypatch.setattr(table, "_clock", lambda: NOW + STAGED_MILLISECONDS + 1)
+
+    monkeypatch.setattr(table_module, "_copy", slow)  # every file of an object is copied, on a remote store byte by byte
+    again = table.again(loaded, staged)
+
+    assert not table.fits(loaded, again, ())
+
+
 async def test_staged_rows_that_vanished_after_an_unknown_outcome_are_staged_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +269,33 @@ async def test_columns_added_by_somebody_else_meanwhile_are_kept_apart(
     await bench.put({"t/b.csv": {"n": [2], "ours": ["x"]}})
 
     assert bench.rows("lakehouse.t", "n", "ours", "theirs") == [("t/a.csv", 1, None, None), ("t/b.csv", 2, "x", None)]
+
+
+async def test_two_windows_with_new_columns_are_kept_apart_from_somebody_elses(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, other = new_bench(), new_bench()
+    committer = TableCommitter(bench.table(), bench.kitchen.cook, bench.context, WindowLimits(0.3, 1, 1 << 25))
+    await bench.put({"t/a.csv": {"n": [1]}}, committer=committer)
+
+    def adds_a_column() -> None:
+        with other.loaded().update_schema() as update:
+            update.add_column("theirs", StringType())
+
+    before_commit(monkeypatch, bench.lake.catalog, adds_a_column)
+    first = asyncio.create_task(committer.submit(bench.entry("t/b.csv", {"n": [2], "left": ["x"]})))
+    await asyncio.sleep(0)  # it is submitted
+    await asyncio.sleep(0)  # its window is full and closed
+    await committer.submit(bench.entry("t/c.csv", {"n": [3], "right": [4]}))
+    await first
+
+    assert bench.rows("lakehouse.t", "n", "left", "right") == [
+        ("t/a.csv", 1, None, None),
+        ("t/b.csv", 2, "x", None),
+        ("t/c.csv", 3, None, 4),
+    ]
+    assert len(bench.loaded().snapshots()) == 2
+    assert bench.kitchen.batches == [["t/a.csv"], *[["t/b.csv"], ["t/c.csv"]] * 2]
 
 
 async def test_a_column_of_another_type_meanwhile_is_cooked_again(
