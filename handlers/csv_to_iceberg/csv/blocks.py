@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
 
+from handlers.csv_to_iceberg.csv.account import breaks_within, line_breaks
 from handlers.csv_to_iceberg.csv.errors import RecordTooLarge
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import Options
@@ -38,6 +39,10 @@ class Blocks(io.RawIOBase):
     def __init__(self, chunks: Iterator[bytes], layout: Layout, block_bytes: int, options: Options) -> None:
         self.line_feeds = 0
         self.carriage_returns = 0
+        self.breaks = 0
+        """Runs of line ends, but for one before the first record."""
+        self.quoted = False
+        """Quotes may enclose cells."""
         self.largest = 0
         """Bytes of the largest block so far: no record is larger than two of it."""
         self.unended = False
@@ -45,6 +50,7 @@ class Blocks(io.RawIOBase):
         self._chunks = _between_line_ends(chunks)
         self.nuls = Nuls()
         self._layout = layout
+        self._quote = layout.dialect.quote.encode()
         self._block_bytes = block_bytes
         self._max_record_bytes = options.max_record_bytes
         self._at_line_start = True
@@ -84,8 +90,11 @@ class Blocks(io.RawIOBase):
             self.unended = not self._at_line_start
             return b""
         self.largest = max(self.largest, len(block))
+        feeds = block.count(b"\n")
+        self.breaks += line_breaks(block, feeds) - (self._at_line_start and block.startswith((b"\n", b"\r")))
+        self.quoted = self.quoted or (bool(self._quote) and self._quote in block)
         self._at_line_start = ends_line(block)
-        self.line_feeds += block.count(b"\n")
+        self.line_feeds += feeds
         self.carriage_returns += block.count(b"\r")
         return block
 
@@ -139,6 +148,8 @@ class Tokeniser:
         """The first that are kept."""
         self._ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
         self._blocks = blocks
+        self._delivered = 0
+        """Rows, the sentinel among them, and rejected records, and runs of line ends within both."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(layout,), name="tokeniser", daemon=True)
         self._thread.start()
@@ -157,6 +168,10 @@ class Tokeniser:
             yield ready
         self._thread.join()
 
+    def accounted(self) -> bool:
+        """Tell, after the last batch, whether every record of the text became a row or was rejected."""
+        return self._delivered == self._blocks.breaks + self._blocks.unended + 1
+
     def close(self) -> None:
         """Stop, and wait until the thread has let go of its input."""
         self._stop.set()
@@ -174,6 +189,8 @@ class Tokeniser:
                 if self._stop.is_set():
                     return
                 if batch.num_rows:
+                    self._delivered += batch.num_rows
+                    self._delivered += breaks_within(batch.columns) if self._blocks.quoted else 0
                     cells = [self._blocks.nuls.restore(column) for column in batch.columns]
                     self._ready.put(pa.RecordBatch.from_arrays(cells, batch.schema.names))
         except pa.ArrowInvalid:
@@ -187,5 +204,6 @@ class Tokeniser:
     def _reject(self, record: Ragged) -> None:
         self.rejected += 1
         self.last_rejected = record.number
+        self._delivered += 1 + record.breaks
         if len(self.ragged) < self._most_ragged:
             self.ragged.append(record._replace(text=self._blocks.nuls.restore_text(record.text)))

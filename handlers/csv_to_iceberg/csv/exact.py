@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from handlers.csv_to_iceberg.csv.blocks import Blocks
+from handlers.csv_to_iceberg.csv.errors import CsvError
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import MIB, Options
 from handlers.csv_to_iceberg.csv.records import exact_records, lines_of
@@ -66,6 +67,10 @@ class ExactTokeniser:
         yield from self._splitter.batches(_lines(self._blocks))
         yield _batch([(SENTINEL.decode(), *[""] * (self._layout.width - 1))])
 
+    def accounted(self) -> bool:
+        """Say yes: `_Splitter` has raised otherwise."""
+        return True
+
     def close(self) -> None:
         """Read no more."""
         self._blocks.stop()
@@ -92,28 +97,54 @@ class _Splitter:
         self.repaired = 0
         self._layout = layout
         self._reject = reject
+        self._given = 0
+        """Characters of all lines, weighed one by one."""
+        self._delivered = 0
+        """Those of all records."""
 
     def batches(self, lines: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches of about a MiB."""
+        """
+        Yield the rows in batches of about a MiB.
+
+        Raises:
+            CsvError: Some of the text is in no record. It would be a fault of ours.
+        """
         layout = self._layout
-        records = exact_records(lines, layout.dialect, layout.width)
+        records = exact_records(self._weighed(lines), layout.dialect, layout.width)
         rows: list[Sequence[str]] = []
         size = 0
         for number, record in enumerate(marked(records, layout) if layout.several else records, 1):
             cells = record.cells
             self.repaired += record.repaired
+            text = record.text
+            lone = record.end - record.begin == 1
+            self._delivered += _weight(text) if lone else sum(map(_weight, lines_of(text)))
             if record.reason or len(cells) != layout.width:
                 line = layout.head_lines + record.begin + 1
-                text = record.text.rstrip("\r\n")[:MAX_REJECT_BYTES]
-                self._reject(Ragged(number, len(cells), text, line, record.reason))
+                self._reject(Ragged(number, len(cells), text.rstrip("\r\n")[:MAX_REJECT_BYTES], line, record.reason))
                 continue
             rows.append(cells)
-            size += len(record.text)
+            size += len(text)
             if size >= MIB:
                 yield _batch(rows)
                 rows, size = [], 0
         if rows:
             yield _batch(rows)
+        if self._given != self._delivered:
+            raise CsvError(
+                f"{self._given:,} characters were read, and the records hold {self._delivered:,}: lakedrop would lose "
+                "some. Please report it with the file; saved anew, with quotes around all cells, it can be read."
+            )
+
+    def _weighed(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            self._given += _weight(line)
+            yield line
+
+
+def _weight(line: str) -> int:
+    """Count the characters of a line; a blank one, which belongs to no record, has none."""
+    return len(line.strip(" \t\r\n"))
 
 
 def _batch(rows: Sequence[Sequence[str]]) -> pa.RecordBatch:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from handlers.csv_to_iceberg.csv.account import breaks_within, line_breaks
 from handlers.csv_to_iceberg.csv.exact import split_exactly
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.tokenise import SENTINEL, Ragged, ends_line, sentinel_row, tokenise
@@ -34,7 +35,7 @@ class Joined(NamedTuple):
 
 def join(texts: Sequence[bytes], layout: Layout) -> Joined | None:
     """
-    Tokenise the records of several files; None when a quote is open at the end of one of them.
+    Tokenise the records of several files; None when a quote is open at the end of one of them, or a record was lost.
 
     If every sentinel comes out as a row of its own, no quote reached from one file into the next, so each file's
     records are exactly what it would have given alone.
@@ -47,11 +48,14 @@ def join(texts: Sequence[bytes], layout: Layout) -> Joined | None:
     pieces = []
     for number, text in enumerate(texts):
         pieces += [text, b"" if ends_line(text) else b"\n", sentinel_row(name + b"%d" % number, layout)]
-    table, ragged = tokenise(b"".join(pieces), layout)
+    text = b"".join(pieces)
+    table, ragged = tokenise(text, layout)
     first = _array(table.column(0))
     marks = pc.fill_null(pc.starts_with(first, name.decode()), fill_value=False)
     ends = pc.indices_nonzero(marks)
     if first.take(ends).to_pylist() != [f"{name.decode()}{number}" for number in range(len(texts))]:
+        return None
+    if not _accounted(text, table, ragged):
         return None
     rows = np.diff(ends.to_numpy().astype(np.int64), prepend=-1) - 1
     starts = np.cumsum(rows) - rows
@@ -68,6 +72,17 @@ def _join_exactly(texts: Sequence[bytes], layout: Layout) -> Joined:
     counts = [len(part.columns[0]) for part in parts]
     spans = [Span(sum(counts[:i]), count) for i, count in enumerate(counts)]
     return Joined(columns, spans, [part.ragged for part in parts], [part.repaired for part in parts])
+
+
+def _accounted(text: bytes, table: pa.Table, ragged: Sequence[Ragged]) -> bool:
+    """Tell whether every record of a text, which ends with a line end, became a row or is among the ragged ones."""
+    expected = line_breaks(text) - text.startswith((b"\n", b"\r"))
+    found: int = table.num_rows + len(ragged)
+    # Mostly cells hold no line ends, and need not be looked at.
+    if found != expected:
+        found += sum(record.breaks for record in ragged)
+        found += breaks_within(chunk for column in table.columns for chunk in column.chunks)
+    return found == expected
 
 
 def _by_file(ragged: Sequence[Ragged], rows: Sequence[int]) -> list[list[Ragged]]:

@@ -202,7 +202,8 @@ class StreamedCsv:
         except Straddling as straddling:
             raise self._after_straddling() from straddling
         swallowed = self._tokeniser.last_rejected == rows + self._tokeniser.rejected
-        if last is None or swallowed or not _is_sentinel(last.slice(last.num_rows - 1)):
+        ended = last is not None and not swallowed and _is_sentinel(last.slice(last.num_rows - 1))
+        if last is None or not ended or not self._tokeniser.accounted():
             if not self._lessons.quoting:
                 raise CsvError("The end of the file cannot be told from its rows.")
             raise self._again(quoting=False)

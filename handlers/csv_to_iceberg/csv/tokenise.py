@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from handlers.csv_to_iceberg.csv.account import line_breaks
 from handlers.csv_to_iceberg.csv.errors import NotText
 from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
 from handlers.csv_to_iceberg.csv.results import MAX_REJECT_BYTES
@@ -46,6 +47,8 @@ class Ragged(NamedTuple):
     """The physical line it begins on, from 1, if the reader knows."""
     reason: str = ""
     """Why it is no row, if not for its width."""
+    breaks: int = 0
+    """Runs of line ends within its cells, if the reader counts them."""
 
 
 class Nuls:
@@ -140,7 +143,8 @@ def _read_options(width: int, block_size: int) -> pa_csv.ReadOptions:
 
 def _parse_options(dialect: Dialect, on_ragged: Callable[[Ragged], None]) -> pa_csv.ParseOptions:
     def skip(row: pa_csv.InvalidRow) -> str:
-        on_ragged(Ragged(row.number, row.actual_columns, row.text[:MAX_REJECT_BYTES]))
+        breaks = line_breaks(row.text.encode())
+        on_ragged(Ragged(row.number, row.actual_columns, row.text[:MAX_REJECT_BYTES], breaks=breaks))
         return "skip"
 
     return pa_csv.ParseOptions(
