@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.csv.reading import Reading, cooked, streamed
+from tests.unit.csv.reading import cooked, streamed
 from tests.unit.csv.writing import PACKERS, Style
 
 NAMES = (
@@ -165,22 +163,28 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "INTEGER": st.integers(-(2**31), 2**31 - 1),
     "BIGINT": st.integers(2**31, 2**63 - 1),
     "DOUBLE": st.floats(allow_nan=False, allow_infinity=False),
+    "BOOLEAN": st.booleans(),
     "DATE": st.dates(date(1, 1, 1), date(9999, 12, 31)),
+    "TIMESTAMP": st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)),  # noqa: DTZ001 - the type has no zone
     "VARCHAR": st.sampled_from(WORDS),
 }
 
 
 @st.composite
 def typed_columns(draw: st.DrawFn) -> tuple[list[str], list[tuple[object, ...]]]:
-    """Types of columns, and rows of values of them, some missing; each column has a value in the first row."""
+    """
+    Types of columns, and rows of values of them, some missing.
+
+    Each column has a value in the first row, and truths both: a column of one word is a word, not a truth.
+    """
     types = draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=2, max_size=6))
     first = tuple(draw(VALUES[to]) for to in types)
+    second = tuple(not value if isinstance(value, bool) else value for value in first)
     rest = draw(st.lists(st.tuples(*(VALUES[to] | st.none() for to in types)), min_size=2, max_size=10))
-    return types, [first, *rest]
+    return types, [first, second, *rest]
 
 
-@pytest.mark.parametrize("read", [cooked, streamed])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     table=typed_columns(),
     style=st.builds(
@@ -191,15 +195,25 @@ def typed_columns(draw: st.DrawFn) -> tuple[list[str], list[tuple[object, ...]]]
         trailing=st.booleans(),
         declared=st.booleans(),
     ),
+    encoding=st.sampled_from(UNICODE),
+    packer=st.sampled_from(sorted(PACKERS)),
+    decimal_comma=st.booleans(),
 )
 def test_typed_values_come_back_as_they_were(
-    read: Callable[..., Reading], table: tuple[list[str], list[tuple[object, ...]]], style: Style
+    table: tuple[list[str], list[tuple[object, ...]]], style: Style, encoding: str, packer: str, *, decimal_comma: bool
 ) -> None:
     types, rows = table
-    text = [["" if value is None else str(value) for value in row] for row in rows]
+    commas = decimal_comma and style.delimiter == ";"
+    text = [[_written(value, commas=commas) for value in row] for row in rows]
+    data = PACKERS[packer](style.text([list(NAMES[: len(types)]), *text]).encode(encoding))
 
-    reading = read(style.text([list(NAMES[: len(types)]), *text]).encode())
+    for reading in (cooked(data), streamed(data)):
+        assert reading.rows == rows
+        assert list(reading.types.values()) == types
+        assert reading.report.rescued == 0
 
-    assert reading.rows == rows
-    assert list(reading.types.values()) == types
-    assert reading.report.rescued == 0
+
+def _written(value: object, *, commas: bool) -> str:
+    if isinstance(value, float) and commas:
+        return str(value).replace(".", ",")
+    return "" if value is None else str(value)
