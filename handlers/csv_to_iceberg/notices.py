@@ -7,7 +7,6 @@ from typing import Final
 import structlog
 
 from handlers.contract import Unit
-from handlers.csv_to_iceberg.csv.options import MIB
 from handlers.csv_to_iceberg.csv.results import Report
 
 log = structlog.get_logger(__name__)
@@ -17,7 +16,7 @@ REMEDY: Final = "cells that do not fit keep their text; to give the table types 
 
 def size_warnings(size: int, large: int) -> list[str]:
     """Return what to say of an object with so many bytes: something when they are more than `large`."""
-    return [f"large file: {size / MIB:,.0f} MiB, more than {large / MIB:,.0f} MiB"] if size > large else []
+    return [f"large file: {size / 1e6:,.0f} MB, more than {large / 1e6:,.0f} MB"] if size > large else []
 
 
 def remedies(table: str, report: Report) -> list[str]:

@@ -25,6 +25,7 @@ from handlers.csv_to_iceberg.csv.quotes import speaks_against
 from handlers.csv_to_iceberg.csv.rejects import LineFinder, check_record_sizes, keep_rejects
 from handlers.csv_to_iceberg.csv.results import Cooked, Part, Report, ReportColumn, SmallFile, Source
 from handlers.csv_to_iceberg.csv.typed import Typed, Typing, accounted, filled, warnings
+from handlers.csv_to_iceberg.csv.units import may_begin_with_units
 
 NO_ROWS = "without rows there is no telling the types: the columns come with the first file that has some"
 
@@ -108,12 +109,13 @@ class _Batch:
         if known is None or not all(name in self.pins for name in known.layout.columns):
             return None
         text = data[len(known.head) :]
-        if speaks_against(text, known.layout.dialect):
+        if text.startswith((b"\n", b"\r")) or speaks_against(text, known.layout.dialect):
+            # A blank line below it may make a title of what was a header.
             return None
         if b"\0" in text:
             # Neighbours could hold what stands in for it.
             return None
-        if not is_utf8(text) or len(text) > self._options.max_record_bytes:
+        if not is_utf8(text) or len(text) > self._options.max_record_bytes or may_begin_with_units(text, known.layout):
             return None
         return Body(text, known.layout, known.head, "utf-8")
 

@@ -85,7 +85,9 @@ class LakeSettings(BaseModel):
         ge=0,
         description="Objects up to this size are ingested together, larger ones are streamed one by one.",
     )
-    large_file_warning: int = Field(default=100 * MIB, ge=0, description="Bytes above which an object is warned about.")
+    large_file_warning: int = Field(
+        default=100_000_000, ge=0, description="Bytes above which an object is warned about."
+    )
     snapshots_kept: int = Field(default=10, ge=1, description="Snapshots a table keeps for time travel.")
     expire_every: int = Field(default=20, ge=1, description="Commits of a table between two expiries of snapshots.")
     # The three thresholds are judgement: what they cost was measured, that these are the best values was not.

@@ -10,6 +10,7 @@ import pytest
 from handlers.csv_to_iceberg.csv.columns import ColumnType
 from handlers.csv_to_iceberg.csv.content import MAX_UNPACKED
 from handlers.csv_to_iceberg.csv.cook import cook
+from handlers.csv_to_iceberg.csv.errors import HeaderMissing
 from handlers.csv_to_iceberg.csv.memory import Memory
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.results import Cooked, SmallFile, Source
@@ -121,6 +122,14 @@ def test_file_that_contradicts_the_memory_is_looked_at_for_itself() -> None:
     result = batch(HEAD + "2,é\n".encode("cp1252"), HEAD + b"3,'x,y'\n4,'z'\n", memory=memory, pins=pins)
 
     assert rows(result) == {"0": [{"id": 2, "name": "é"}], "1": [{"id": 3, "name": "x,y"}, {"id": 4, "name": "z"}]}
+
+
+def test_a_header_with_a_blank_line_below_is_looked_at_for_itself() -> None:
+    like, other = b"#made by\ne\nf\n", b"#made by\n\n,4-1-5"
+
+    alone, beside = batch(other), batch(like, other)
+
+    assert type(alone.failures["0"]) is type(beside.failures["1"]) is HeaderMissing
 
 
 def test_archive_that_unpacks_to_much_is_left_to_streaming() -> None:
