@@ -121,6 +121,16 @@ def readable(
     return Readable(" UNION ALL ".join(selects), tuple(path for path in paths if path is not None))
 
 
+def build_on_the_right(connection: duckdb.DuckDBPyConnection) -> None:
+    """
+    Let joins hold their right side in memory and stream the left one.
+
+    DuckDB cannot tell how few rows an Arrow table has, and would rather hold all rows of a table than the keys it is
+    joined with.
+    """
+    connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+
+
 def without_rows(table: Table) -> Readable:
     """Return the columns of a table without its rows; nested columns as text."""
     columns = ", ".join(

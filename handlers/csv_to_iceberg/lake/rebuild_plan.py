@@ -21,7 +21,7 @@ from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.results import Source
 from handlers.csv_to_iceberg.csv.stream import Lessons, StreamedCsv
 from handlers.csv_to_iceberg.csv.typed import Typing
-from handlers.csv_to_iceberg.lake.reader import fetch, quoted, readable
+from handlers.csv_to_iceberg.lake.reader import build_on_the_right, fetch, quoted, readable
 from handlers.csv_to_iceberg.lake.rebuild_files import Key
 from handlers.csv_to_iceberg.lake.shape import INGESTED_AT, SOURCE_ETAG, SOURCE_FILE, Shape
 
@@ -207,6 +207,7 @@ def _same(old: ColumnType, new: ColumnType) -> bool:
 
 def _as_text(table: Table, shape: Shape, keys: Sequence[Key]) -> Iterator[pa.Table]:
     with duckdb.connect() as connection:
+        build_on_the_right(connection)
         connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))
         columns = ", ".join(f"{quoted(name)}::VARCHAR AS {quoted(name)}" for name in shape.pins)
         found = connection.sql(

@@ -18,7 +18,7 @@ from handlers.csv_to_iceberg.csv.joining import Span
 from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.typed import Typing
-from handlers.csv_to_iceberg.lake.reader import literal, quoted, readable
+from handlers.csv_to_iceberg.lake.reader import build_on_the_right, literal, quoted, readable
 from handlers.csv_to_iceberg.lake.rebuild_files import Key
 from handlers.csv_to_iceberg.lake.shape import SOURCE_FILE, Shape
 
@@ -69,6 +69,7 @@ class OldRows:
         """
         with duckdb.connect(config={"threads": 2, "memory_limit": f"{MEMORY}B"}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
+            build_on_the_right(connection)
             connection.execute(f"SET temp_directory = {literal(scratch)}")
             connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))
             columns = ", ".join(

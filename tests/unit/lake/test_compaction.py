@@ -284,7 +284,7 @@ async def test_rows_that_somebody_brought_back_are_not_taken_out_by_merged_delet
     assert bench.shown("_source_file") == [(f"t/{key}.csv",) for key in range(2, 6) for _ in range(10)]
 
 
-async def test_rows_that_another_engine_deletes_by_value_meanwhile_stop_the_run(bench: KeptBench, tmp_path: Path) -> None:
+async def test_rows_deleted_by_value_meanwhile_stop_the_run(bench: KeptBench, tmp_path: Path) -> None:
     await bench.put({"t/a.csv": {"n": [1]}})
     await bench.put({"t/b.csv": {"n": [2]}})
     compaction = bench.prepared()

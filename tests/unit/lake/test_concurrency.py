@@ -163,7 +163,7 @@ async def test_rows_whose_new_names_took_long_to_give_are_staged_again(
     def slow(*_: object) -> None:
         monkeypatch.setattr(table, "_clock", lambda: NOW + STAGED_MILLISECONDS + 1)
 
-    monkeypatch.setattr(table_module, "_copy", slow)  # every file of an object is copied, on a remote store byte by byte
+    monkeypatch.setattr(table_module, "_copy", slow)  # byte by byte on a remote store
     again = table.again(loaded, staged)
 
     assert not table.fits(loaded, again, ())

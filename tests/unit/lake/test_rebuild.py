@@ -13,7 +13,7 @@ from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownExcept
 from handlers.contract import TransientError
 from handlers.csv_to_iceberg.csv.columns import ColumnType
 from handlers.csv_to_iceberg.csv.options import Options
-from handlers.csv_to_iceberg.lake import rebuild_files, rebuild_run
+from handlers.csv_to_iceberg.lake import rebuild_files, rebuild_rows, rebuild_run
 from handlers.csv_to_iceberg.lake.rebuild import Rebuild, Rebuilt
 from handlers.csv_to_iceberg.lake.rebuild_plan import RebuildPlan
 from handlers.csv_to_iceberg.lake.rebuild_site import NoSuchTable
@@ -193,6 +193,22 @@ async def test_many_rows_are_carried_over_and_leave_nothing_behind(bucket: Bucke
 
     assert bucket.sql("select count(*), count(amount), count(_rescued) from t") == [(100_002, 100_002, 0)]
     assert list((tmp_path / "staging").iterdir()) == []
+
+
+async def test_carried_over_rows_are_not_held_in_memory(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild_rows, "MEMORY", 48 << 20)
+    await bucket.put("t/a.csv", FIRST)
+    for name in "bcd":
+        many = b"".join(b"%d,%d.5,%s\n" % (n, n, b"text%d" % n * 15) for n in range(200_000))
+        await bucket.put(f"t/{name}.csv", b"id,amount,note\n" + many)
+    # The newest file comes first, and DuckDB takes the others to be as small: smaller than the keys.
+    await asyncio.gather(*(bucket.put(f"t/{number}.csv", FIRST) for number in range(400)))
+    await bucket.put("t/e.csv", FIRST)
+    bucket.objects = {key: held for key, held in bucket.objects.items() if key in {"t/a.csv", "t/b.csv", "t/c.csv"}}
+    plan, _ = await bucket.rebuilt()
+
+    assert (plan.read_again, plan.kept) == (3, 402)
+    assert bucket.sql("select count(*), count(amount), count(_rescued) from t") == [(600_804, 600_804, 0)]
 
 
 async def test_a_source_that_reads_differently_now_keeps_its_rows(bucket: Bucket) -> None:
