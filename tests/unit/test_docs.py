@@ -110,7 +110,7 @@ def test_architecture_names_only_modules_that_exist() -> None:
     missing = []
     for row in table:
         names = re.findall(r"`([^`]+)`", row)
-        folder = names[0].split("/")[0]
+        folder = names[0].rpartition("/")[0]
         for name in names:
             path = name if "/" in name else f"{folder}/{name}"
             if not list(ROOT.glob(f"{path.rstrip('/')}.py" if not path.endswith("/") else path)):

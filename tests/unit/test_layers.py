@@ -35,6 +35,11 @@ EVERYTHING = ("consumer/*.py", "handlers/**/*.py")
 RULES = (
     Rule("handlers know nothing of the consumer", ("handlers/**/*.py",), ("consumer",)),
     Rule(
+        "reading files knows nothing of tables",
+        ("handlers/csv_to_iceberg/csv/*.py",),
+        ("handlers.csv_to_iceberg.lake", "pyiceberg", "duckdb"),
+    ),
+    Rule(
         "only kinds.py names a handler; the others know the contract",
         ("consumer/*.py",),
         ("handlers",),

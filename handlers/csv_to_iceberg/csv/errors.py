@@ -1,5 +1,5 @@
 """
-Why a file cannot become rows. The class name is what `status --error-class` filters by.
+Why a file cannot become rows. The class name is what `replay --error-class` chooses by.
 
     PermanentError
     └── CsvError
