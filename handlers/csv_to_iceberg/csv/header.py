@@ -21,13 +21,13 @@ from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.names import column_names
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.records import Record, lines_of
-from handlers.csv_to_iceberg.csv.tables import MISSING, are_names, is_value, records_of_first, value_columns
+from handlers.csv_to_iceberg.csv.tables import are_names, records_of_first, value_columns
+from handlers.csv_to_iceberg.csv.units import are_units
 
 _RECORDS: Final = 1000
 """Records whose usual width is the file's."""
 _LONGEST_NAME: Final = 1000
 """Characters. A longer cell is content."""
-_LONGEST_UNIT: Final = 16
 
 _MOST_TITLES: Final = 10
 """Padded titles above a header; more of them are data."""
@@ -44,8 +44,8 @@ _VALUE: Final = re.compile(
 )
 """Cells that are values, not names."""
 _MOMENT: Final = re.compile(MOMENT)
+_LETTER: Final = re.compile(r"[^\W_]")
 _YEAR: Final = re.compile(r"1[89]\d\d|20\d\d")
-_UNIT: Final = re.compile(r"\(.*\)|\[.*\]|<.*>")
 
 
 def detect_layout(text: str, *, complete: bool, options: Options) -> tuple[Layout, int]:
@@ -115,7 +115,7 @@ def _layout(table: Sequence[Record], header: Record | None, width: int, detected
     if group and _is_group(group.cells, header.cells):
         cells, begin = _combined(_filled_on(group.cells), cells), group.begin
     end = header.end
-    if rows and rows[0].begin == end and _are_units(rows[0].cells, [row.cells for row in rows[1:]], width):
+    if rows and rows[0].begin == end and are_units(rows[0].cells, [row.cells for row in rows[1:]], width):
         cells, end = _combined(cells, rows[0].cells), rows.pop(0).end
     data = [record.cells for record in rows]
     names = _names(cells, width, data)
@@ -142,17 +142,6 @@ def _is_group(cells: Sequence[str], names: Sequence[str]) -> bool:
         and 1 < len(filled) < len(cells)
         and all(name.strip() for name in names[1:])
         and (len({name.strip().lower() for name in names}) < len(names) or not cells[0].strip())
-    )
-
-
-def _are_units(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
-    """Tell whether a record below names goes on with them: text above values, in two columns or in brackets."""
-    if len(cells) != width or not rows or any(map(is_value, cells)):
-        return False
-    under = [cell.strip() for cell, value in zip(cells, value_columns(rows, width), strict=True) if value]
-    bracketed = bool(under) and all(_UNIT.fullmatch(cell) for cell in under)
-    return (len(under) > 1 or bracketed) and all(
-        cell.lower() not in MISSING and len(cell) <= _LONGEST_UNIT and not is_value(cell) for cell in under
     )
 
 
@@ -263,6 +252,8 @@ def _is_header(cells: Sequence[str], below: Sequence[str] = ()) -> bool:
     names = [cell.strip() for cell in cells]
     filled = [name for name in names if name]
     if not filled or len(filled) * 2 < len(names) or any(len(name) > _LONGEST_NAME for name in filled):
+        return False
+    if len(names) > 1 and not any(map(_LETTER.search, filled)):
         return False
     values = [name for name in filled if _VALUE.fullmatch(name)]
     if not values:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from handlers.csv_to_iceberg.csv.dialect import DELIMITERS
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import KIB
+from handlers.csv_to_iceberg.csv.records import lines_of, records_of
 
 _MOST_LAYOUTS: Final = 64
 _LONGEST_HEAD: Final = 64 * KIB
@@ -49,6 +50,8 @@ class Memory:
         beyond_doubt = whole and layout.plain and layout.dialect.quote and rows > 0 and rejected * _FEW <= rows
         if not beyond_doubt or not head or len(head) > _LONGEST_HEAD or head in self._layouts:
             return
+        if not _names_all(head, layout):
+            return
         # Another thread may be recalling: it sees the old state or the new one, each complete.
         layouts = dict(self._layouts)
         if len(layouts) == _MOST_LAYOUTS:
@@ -57,3 +60,9 @@ class Memory:
         layouts[head] = replace(layout, reason=reason)
         self._layouts = layouts
         self._lengths = tuple(sorted({len(known) for known in layouts}, reverse=True))
+
+
+def _names_all(head: bytes, layout: Layout) -> bool:
+    """Tell whether a header names each column: what an empty name means depends on the rows of each file."""
+    *_, header = records_of(lines_of(head.decode("utf-8-sig")), layout.dialect)
+    return len(header.cells) == layout.width and all(cell.strip() for cell in header.cells)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
+from handlers.csv_to_iceberg.csv.options import KIB
 
 CELL: Final = "\ufdd1"
 """Stands for a quoted cell; a noncharacter, which no text has (Unicode 16, section 23.7)."""
@@ -94,7 +95,16 @@ def speaks_against(text: bytes, dialect: Dialect) -> bool:
     # A single byte is found thirty times as fast as two in a row.
     if any(first in text and pattern.search(text) for first, pattern in _suspicions(dialect)):
         return True
+    if _may_be_spaced(text, dialect.delimiter.encode()):
+        return True
     return not _well_formed(text, dialect) or _has_gap(text, dialect)
+
+
+def _may_be_spaced(text: bytes, delimiter: bytes) -> bool:
+    """Tell whether blanks stand beside so many delimiters that they may belong to no cell."""
+    beginning = text[:KIB]
+    spaced = max((delimiter + b" ", b" " + delimiter), key=beginning.count)
+    return spaced in beginning and text.count(spaced) * 2 > text.count(delimiter)
 
 
 @functools.lru_cache(maxsize=64)

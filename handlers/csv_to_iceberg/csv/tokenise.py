@@ -28,8 +28,8 @@ SENTINEL: Final = b"EndOfFile"
 """First cell of the row that is appended to a file: if it does not come out as a row, a quote swallowed it."""
 
 
-_STAND_IN: Final = "\ufdd0"
-"""Takes the place of NUL while Arrow reads: a noncharacter, which no text has (Unicode 16, section 23.7)."""
+_STAND_IN: Final = "\ufdd0\ufdef"
+"""Takes the place of NUL while Arrow reads: noncharacters, which no text has in a row (Unicode 16, section 23.7)."""
 
 _ANY_BLOCK: Final = 2**31 - 1
 """Arrow's largest block size. Nothing of that size is allocated: a block is as large as what `read` returns."""
@@ -72,7 +72,7 @@ class Nuls:
             self._hidden = True
             text = text.replace(b"\0", _STAND_IN.encode())
         if self._hidden and self._found:
-            raise NotText("The file has both NUL and the noncharacter U+FDD0: take one of them out of it.")
+            raise NotText("The file has both NUL and the noncharacters U+FDD0 U+FDEF in a row: take one out of it.")
         return text
 
     def restore(self, cells: pa.Array) -> pa.Array:

@@ -34,6 +34,36 @@ def test_parts_come_in_the_order_of_the_files() -> None:
     assert rows(result)["3"] == [{"id": 3, "name": "c"}]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (b"id,name,amount\n,,\n,,", b"id,name,amount\na,,c\n1,,1"),
+        (b"id,temp,wind\n1,1.5,2.5\n", b"id,temp,wind\n(no),(degC),(m/s)\n1,1.5,2.5\n2,1.5,2.5\n"),
+        (b"id,temp,wind\n1,1.5,2.5\n", b'id,temp,wind\n"","degC","m/s"\nA,1.5,2.5\nB,1.5,2.5\nC,1.5,2.5\n'),
+        (b"id,name,\n1,a,\n", b"id,name,\n1,a,x\n"),
+        (b"id,name\n1,a,\n", b"id,name\n1,a\n2,b\n"),
+        (b"id,name\n1,a\n", b"id,name\n1, a\n2, b\n3, c\n4, d\n5, e\n6, f\n7, g\n8, h\n9, i\n10, j\n11, k\n"),
+    ],
+)
+def test_a_file_is_read_beside_others_as_it_is_alone(first: bytes, second: bytes) -> None:
+    memory = Memory()
+    cook([SmallFile(Source("0", "e"), first)], {}, memory, Options(types="varchar"))
+
+    beside, alone = (
+        cook([SmallFile(Source("1", "e"), second)], pins(first, second), known, Options(types="varchar"))
+        for known in (memory, Memory())
+    )
+
+    assert beside.parts[0].table.to_pylist() == alone.parts[0].table.to_pylist()
+
+
+def pins(*contents: bytes) -> dict[str, ColumnType]:
+    names: dict[str, ColumnType] = {}
+    for content in contents:
+        names |= cook([SmallFile(Source("0", "e"), content)], {}, Memory(), Options(types="varchar")).pins
+    return names
+
+
 def test_like_files_share_their_memory_and_their_arrow_table() -> None:
     result = batch(HEAD + b"1,a\n", *(HEAD + b"%d,x\n" % number for number in range(50)))
 

@@ -109,6 +109,37 @@ def test_names_may_stand_on_two_lines(read: Read) -> None:
     assert (len(units.rows), len(groups.rows)) == (2, 2)
 
 
+def test_units_without_brackets_are_no_row(read: Read) -> None:
+    reading = read(b"site,temp,wind\n,degC,m/s\nA,1.5,2.5\nB,1.0,2.0\nC,1.25,2.5\n")
+
+    assert reading.table.column_names[:3] == ["site", "temp_degc", "wind_m_s"]
+    assert len(reading.rows) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a,,c\n1,,1\n",
+        "a,,c\n1,,1\n2,,2\n3,,3\n",
+        "odd,x,odd\n1,a,1\n2,b,2\n3,c,3\n4,d,4\n",
+        "m,x,s\n1,a,1\n",
+        "\0,,\ufdd0\n1,,2\n",
+        ";,,;\n0,,0\n0,,0\n0,,0\n",
+    ],
+)
+def test_words_above_values_are_a_row_unless_they_are_units(read: Read, body: str) -> None:
+    reading = read(f"id,name,amount\n{body}".encode(), types="varchar")
+
+    assert reading.table.column_names[:3] == ["id", "name", "amount"]
+    assert len(reading.rows) == body.count("\n")
+
+
+def test_record_of_delimiters_is_no_header(read: Read) -> None:
+    reading = read(b'sep=,\n"",";","",";"\n"","0","","0"\n', types="varchar", header="generate")
+
+    assert reading.rows == [(None, ";", None, ";"), (None, "0", None, "0")]
+
+
 def test_header_without_a_name_for_the_names_of_rows(read: Read) -> None:
     reading = read(b'"mpg" "cyl"\n"Mazda RX4" 21 6\n"Datsun 710" 22.8 4\n')
 
