@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from consumer.folder_store import FolderStore
 from consumer.gate import Gate
 from consumer.held import Settled
 from consumer.hints import Hints
+from consumer.ids import RandomIds
 from consumer.ingress import Ingress
 from consumer.kinds import builtin_kinds
 from consumer.lanes import Lanes
@@ -339,7 +339,7 @@ async def open_app(
         settings,
         builtin_kinds() if kinds is None else kinds,
         clock=wall_clock,
-        new_id=lambda: str(uuid.uuid4()),
+        new_id=RandomIds(),
         on_settled=on_settled,
     )
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from consumer.app import Context, wall_clock
 from consumer.exits import CommandError
 from consumer.folder_store import FolderStore
+from consumer.ids import RandomIds
 from consumer.kinds import builtin_kinds
 from consumer.lanes import Lanes
 from consumer.ledger_reading import KnownEtags, LedgerReading
@@ -44,7 +44,7 @@ async def open_planning(
         lanes = Lanes()
         stack.push_async_callback(lanes.aclose)
         path = settings.home / "ledger.db"
-        ledger = LedgerReading(path, run=lanes.on("ledger"), clock=wall_clock, new_id=lambda: str(uuid.uuid4()))
+        ledger = LedgerReading(path, run=lanes.on("ledger"), clock=wall_clock, new_id=RandomIds())
         stack.push_async_callback(ledger.aclose)
         try:
             await ledger.open()
