@@ -205,6 +205,14 @@ def names_and_unnamed_columns(rng: Rng) -> Case:
 
 
 @nasty
+def repeated_and_empty_names(rng: Rng) -> Case:
+    made = table(rng, {"id": words.number, "a": words.decimal, "b": words.decimal, "c": words.city}, _rows(rng), gaps=0)
+    delimiter = rng.choice(",;\t|")
+    rows = [["id", "amount", "Amount", ""], *made[1:]]
+    return Case(plain(rows, delimiter), rows[1:], rows[0], delimiter, rejected=0)
+
+
+@nasty
 def few_rows_of_texts_with_commas(rng: Rng) -> Case:
     rows = table(rng, {"id": words.number, "address": words.address, "comment": words.sentence}, 2, gaps=0)
     delimiter = rng.choice(";\t|")

@@ -190,6 +190,14 @@ def wide_matrix(rng: Rng) -> Case:
 
 
 @nasty
+def thousands_of_columns(rng: Rng) -> Case:
+    columns = {"sample": words.code, **{f"probe {i}": words.decimal for i in range(3000)}}
+    rows = table(rng, columns, 5)
+    delimiter = rng.choice(",\t;")
+    return Case(plain(rows, delimiter), rows[1:], rows[0], delimiter, rejected=0)
+
+
+@nasty
 def index_without_a_name(rng: Rng) -> Case:
     rows = [
         ["", *row] if i == 0 else [str(i - 1), *row]
