@@ -101,6 +101,15 @@ def test_a_lone_sign_is_windows_1252(read: Read, sign: str) -> None:
     assert read(f"id,text\n1,{sign}\n".encode("cp1252")).rows == [(1, sign)]
 
 
+def test_an_encoding_that_is_not_known_here_is_left_to_charset_normalizer(read: Read) -> None:
+    text = "name,city\nИван,Москва\nПётр,Санкт-Петербург\nОльга,Новосибирск\n"
+
+    reading = read(text.encode("cp855"))
+
+    assert reading.report.encoding == "cp855"
+    assert reading.rows == [tuple(line.split(",")) for line in text.splitlines()[1:]]
+
+
 def test_too_little_text_to_tell_its_encoding_fails(read: Read) -> None:
     with pytest.raises(EncodingUnknown, match=r"no known encoding makes words of it\. Save the file as UTF-8"):
         read(b"id,name\n1," + bytes(range(0x80, 0x100)) + b"\n")
