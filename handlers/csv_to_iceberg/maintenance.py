@@ -35,8 +35,9 @@ from handlers.csv_to_iceberg.lake.unreferenced import (
     clear_scratch,
     find_unreferenced,
     manifests,
-    overlapping,
+    of_another_table,
     references,
+    why_shared,
 )
 
 log = structlog.get_logger(__name__)
@@ -91,6 +92,8 @@ class Found:
     files: Unreferenced
     snapshot: int | None
     """The newest one before the folder was listed."""
+    other: str | None
+    """A file that says that another table has files in the folder, too."""
 
 
 class Maintenance:
@@ -259,15 +262,19 @@ class Maintenance:
     ) -> None:
         """Find the files nothing refers to, and delete those whose time has come."""
         others = {table.location: other for other, table in seen.items() if other != name}
-        shared = overlapping(seen[name].location, others)
-        if shared is not None:
-            notes.append(f"unreferenced files stay: those of table {others[shared]} lie in the same folder")
+        settings = self._lake.settings
+        reason = why_shared(seen[name].location, others, None if settings.catalog else settings.home)
+        if reason is not None:
+            notes.append(f"unreferenced files stay: {reason}")
             return
         found = await self._run(self._find, name, dry_run)
         if found is None:
             return
         counts["files_unreferenced"] = len(found.files.waiting) + len(found.files.due)
         counts["bytes_unreferenced"] = sum(file.bytes for file in (*found.files.waiting, *found.files.due))
+        if found.other is not None:
+            notes.append(f"unreferenced files stay: {found.other} is of another table, dropped or of another catalog")
+            return
         if dry_run:
             counts["to_delete"] = len(found.files.due)
         if dry_run or not found.files.due:
@@ -295,7 +302,8 @@ class Maintenance:
         found = find_unreferenced(files, referenced, seen, now, self._grace)
         if not dry_run:
             marks.write({file.name: seen.get(file.name, now) for file in (*found.waiting, *found.due)})
-        return Found(folder, found, before.metadata.current_snapshot_id)
+        other = of_another_table(found, folder, str(table.metadata.table_uuid)) if found.due else None
+        return Found(folder, found, before.metadata.current_snapshot_id, other)
 
     def _fence(self, name: str, snapshot: int | None) -> None:
         """

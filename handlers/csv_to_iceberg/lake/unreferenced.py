@@ -8,6 +8,7 @@ before needs it until then), and when nothing beside it was written for as long 
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
 from handlers.csv_to_iceberg.lake.facts import Facts
+from handlers.csv_to_iceberg.lake.reader import local_path
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +41,9 @@ UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 OURS: Final = re.compile(rf"(?:metadata/.*|data/{UUID}(?:-deletes\.parquet|\.parquet|/.*))")
 """What lakedrop writes, relative to the table's folder. Metadata of any writer is named within moments."""
 
-KINDS: Final = (".parquet", ".avro", ".metadata.json")
+METADATA: Final = ".metadata.json"
+KINDS: Final = (".parquet", ".avro", METADATA)
+GZIP: Final = b"\x1f\x8b"
 SPILL: Final = "/spill/"
 """Where a stream that was killed leaves what did not fit into memory."""
 
@@ -89,6 +93,14 @@ class TableFolder:
     def path_of(self, location: str) -> str:
         """Return a location as the file system names it."""
         return self._io.parse_location(location, self._io.properties)[2]
+
+    def table_of(self, file: Listed) -> str | None:
+        """Return the UUID of the table that a metadata file describes; None when it cannot be read."""
+        with suppress(FileNotFoundError, ValueError), self._files.open_input_file(file.path) as stream:
+            data = stream.read()
+            found = json.loads(gzip.decompress(data) if data.startswith(GZIP) else data)
+            return str(found.get("table-uuid")) if isinstance(found, dict) else None
+        return None
 
     def files(self) -> Iterator[Listed]:
         """Yield all files."""
@@ -212,6 +224,36 @@ def overlapping(location: str, others: Iterable[str]) -> str | None:
         there = _ended(other)
         if here.startswith(there) or there.startswith(here):
             return other
+    return None
+
+
+def why_shared(location: str, others: Mapping[str, str], home: Path | None) -> str | None:
+    """
+    Return why a table's folder may hold files that somebody else needs.
+
+    Args:
+        location: The table's.
+        others: Names of the catalog's other tables by their location.
+        home: Whose warehouse the table must lie in; None for a catalog elsewhere.
+    """
+    shared = overlapping(location, others)
+    if shared is not None:
+        return f"those of table {others[shared]} lie in the same folder"
+    path = local_path(location)
+    if home is not None and (path is None or (home / "warehouse").resolve() not in Path(path).resolve().parents):
+        return "the table lies in another home, from which this one was copied"
+    return None
+
+
+def of_another_table(files: Unreferenced, folder: TableFolder, table_uuid: str) -> str | None:
+    """
+    Return the name of the first metadata file that describes another table.
+
+    One of the same name was dropped, and may be brought back; or another catalog has its tables in the same warehouse.
+    """
+    for file in (*files.waiting, *files.due):
+        if file.name.endswith(METADATA) and folder.table_of(file) not in {None, table_uuid}:
+            return file.name
     return None
 
 

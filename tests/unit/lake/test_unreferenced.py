@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -258,6 +259,44 @@ async def test_tables_that_share_a_folder_lose_nothing(bench: KeptBench) -> None
 
     assert "same folder" in done[0].notes[0]
     assert bench.loaded("lakehouse.old").scan().to_arrow()["n"].to_pylist() == [1]
+
+
+async def test_a_copied_home_deletes_nothing_of_the_first_one(bench: KeptBench, tmp_path: Path) -> None:
+    await replaced(bench)
+    shutil.copytree(tmp_path, tmp_path / "copy" / "home")
+    copy = KeptBench(tmp_path / "copy" / "home", snapshots_kept=1, expire_every=1)
+    assert copy.loaded().location() == bench.loaded().location()
+    await bench.put({"t/b.csv": {"n": [3]}})
+    before = on_disk(bench)
+    for _ in range(3):
+        done = await copy.maintain(["lakehouse.t"])
+        later(copy, 2 * HOUR)
+    copy.close()
+
+    assert "another home" in done[0].notes[0]
+    assert on_disk(bench) == before
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 2), ("t/b.csv", 3)]
+
+
+async def test_two_catalogs_with_one_warehouse_delete_nothing_of_each_other(tmp_path: Path) -> None:
+    benches = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        uri = f"sqlite:///{tmp_path}/{name}/catalog.db"
+        catalog = {"type": "sql", "uri": uri, "warehouse": f"file://{tmp_path}/warehouse"}
+        benches.append(KeptBench(tmp_path / name, snapshots_kept=1, expire_every=1, catalog=catalog))
+    for bench in benches:
+        await replaced(bench)
+    assert benches[0].loaded().location() == benches[1].loaded().location()
+    for _ in range(3):
+        done = [upkeep for bench in benches for upkeep in await bench.maintain(["lakehouse.t"])]
+        for bench in benches:
+            later(bench, 2 * HOUR)
+
+    assert all("of another table" in upkeep.notes[0] for upkeep in done)
+    assert [bench.rows("lakehouse.t", "n") for bench in benches] == [[("t/a.csv", 2)]] * 2
+    for bench in benches:
+        bench.close()
 
 
 def test_locations_overlap_by_whole_folders() -> None:
