@@ -199,6 +199,18 @@ def test_try_needs_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
+def test_try_shows_the_rows_that_forced_a_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{n},{'0123' if n == 7 else 1000 + n},{'many' if n == 12 else n},{'x' if n % 2 else n}" for n in range(20)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,zip,n,mixed", *rows]) + "\n")
+
+    shown = Home(tmp_path / "none").lakedrop("try", "a.csv").stdout
+
+    assert "record 8, '0123': a leading zero; 19 of 20 values would have fitted" in shown
+    assert "19 of 20 values; not record 13, 'many'; 1 rescued" in shown
+    assert "record 2, 'x': no INTEGER; 10 of 20 values would have fitted" in shown
+
+
 def test_try_of_a_file_that_cannot_be_read_is_1_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
