@@ -120,8 +120,10 @@ def expire_snapshots(table: Table, keep: int) -> None:
     expired = [snapshot.snapshot_id for snapshot in newest_first[keep:] if snapshot.snapshot_id not in named]
     if not expired:
         return
+    # Somebody may have rolled the table back since it was loaded: what was old is what the table shows now.
+    unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=ref.snapshot_id) for name, ref in metadata.refs.items()]
     try:
-        swap(table, [RemoveSnapshotsUpdate(snapshot_ids=expired)], [])
+        swap(table, [RemoveSnapshotsUpdate(snapshot_ids=expired)], unmoved)
     except Exception:
         log.warning("snapshots.not_expired", table=".".join(table.name()), snapshots=len(expired), exc_info=True)
 

@@ -24,6 +24,7 @@ from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
 from handlers.csv_to_iceberg.lake.committer import TableCommitter, WindowLimits
 from handlers.csv_to_iceberg.lake.query import query
 from handlers.csv_to_iceberg.lake.shape import ShapeChanged
+from handlers.csv_to_iceberg.lake.snapshot import expire_snapshots
 from handlers.csv_to_iceberg.lake.staged import STAGED_MILLISECONDS
 from tests.unit.lake.bench import NOW, Bench, part
 from tests.unit.lake.conftest import NewBench
@@ -421,6 +422,17 @@ async def test_snapshots_that_cannot_be_expired_do_not_fail_a_commit(
 
     assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 3)]
     assert [entry["event"] for entry in logs].count("snapshots.not_expired") == 1
+
+
+async def test_a_snapshot_that_somebody_rolled_back_to_is_not_expired(bench: Bench) -> None:
+    for number in range(4):
+        await bench.put({"t/a.csv": {"n": [number]}})
+    loaded = bench.loaded()
+    first = loaded.metadata.snapshots[0].snapshot_id
+    bench.loaded().manage_snapshots().set_current_snapshot(first).commit()
+    expire_snapshots(loaded, 1)
+
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 0)]
 
 
 async def test_rows_of_somebody_else_are_left_alone(bench: Bench) -> None:
