@@ -46,7 +46,7 @@ def notice_rescued(unit: Unit, table: str, report: Report) -> None:
     if columns := _unsuited(report):
         remedy = f"lakedrop table rebuild {table}"
         log.warning("csv.rescued", bucket=unit.bucket, key=unit.name, table=table, columns=columns, remedy=remedy)
-    report.warnings += remedies(table, report)
+        report.warnings += remedies(table, report)
 
 
 def _unsuited(report: Report) -> list[str]:
