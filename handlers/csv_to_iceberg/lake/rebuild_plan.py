@@ -94,6 +94,7 @@ class RebuildPlan:
 def sources_of(table: Table) -> dict[Key, State]:
     """Return what a table shows of its sources; blocks."""
     with duckdb.connect() as connection:
+        build_on_the_right(connection)
         found = fetch(
             connection,
             f"SELECT {SOURCE_FILE}, min({SOURCE_ETAG}), max({SOURCE_ETAG}), epoch_us(min({INGESTED_AT})),"  # noqa: S608  # constants
@@ -182,6 +183,7 @@ def rescued_cells(table: Table, plan: RebuildPlan) -> dict[str, tuple[int, int]]
     typing = Typing(plan.options)
     counts: dict[str, tuple[int, int]] = {}
     with duckdb.connect() as connection:
+        build_on_the_right(connection)
         rows = readable(connection, table, "rescued").sql
         found = connection.sql(f"SELECT {RESCUED} FROM ({rows}) WHERE {RESCUED} IS NOT NULL")  # noqa: S608  # a constant
         for batch in found.to_arrow_reader(BATCH_ROWS):
