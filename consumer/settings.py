@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -196,6 +197,10 @@ def load_settings(home: Path | None = None) -> Settings:
         raise ConfigurationError([_fault(fault) for fault in error.errors()], routes=routes) from error
     if settings.heartbeat_seconds >= settings.lease_seconds:
         fault = f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds"
+        raise ConfigurationError([fault], routes=settings.routes)
+    if re.search(r"[?#]|%[0-9A-Fa-f]{2}", str(settings.home.resolve())):
+        # SQLAlchemy and PyIceberg take these for parts of a URL: catalog and warehouse would be made outside the home.
+        fault = f"home = {str(settings.home.resolve())!r}: must not hold '?', '#' or '%20'; rename the folder"
         raise ConfigurationError([fault], routes=settings.routes)
     return settings
 

@@ -62,6 +62,12 @@ def test_default_home_is_beside_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_
     assert load_settings().home == DEFAULT_HOME
 
 
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b"])
+def test_home_that_would_be_cut_as_a_url_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="rename the folder"):
+        load_settings(tmp_path / name)
+
+
 def test_routes_are_tables(tmp_path: Path) -> None:
     written(tmp_path, '[[routes]]\nname = "a"\nbucket = "b"\nprefix = "p/"\noptions = { on_delete = "remove" }\n')
 
