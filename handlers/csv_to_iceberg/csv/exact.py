@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
 from handlers.csv_to_iceberg.csv.blocks import Blocks
 from handlers.csv_to_iceberg.csv.errors import CsvError
 from handlers.csv_to_iceberg.csv.layout import Layout
-from handlers.csv_to_iceberg.csv.options import MIB, Options
-from handlers.csv_to_iceberg.csv.records import exact_records, lines_of
+from handlers.csv_to_iceberg.csv.options import KIB, MIB, Options
+from handlers.csv_to_iceberg.csv.records import COMMENT, Feed, fed_records, lines_of
 from handlers.csv_to_iceberg.csv.results import MAX_REJECT_BYTES, MAX_REJECTS
+from handlers.csv_to_iceberg.csv.simple import split_simply
 from handlers.csv_to_iceberg.csv.tables import marked
 from handlers.csv_to_iceberg.csv.tokenise import SENTINEL, Ragged
+
+_TOGETHER: Final = 128 * KIB
+"""Characters that are split at once."""
+
+
+class _Piece(NamedTuple):
+    characters: int
+    """Of the text."""
+    rows: list[list[str]]
+    columns: list[pa.Array]
+    """In place of rows."""
 
 
 class Split(NamedTuple):
@@ -65,7 +77,7 @@ class ExactTokeniser:
             Exception: Whatever reading the blocks raised.
         """
         yield from self._splitter.batches(_lines(self._blocks))
-        yield _batch([(SENTINEL.decode(), *[""] * (self._layout.width - 1))])
+        yield _batch([_columns([(SENTINEL.decode(), *[""] * (self._layout.width - 1))])])
 
     def accounted(self) -> bool:
         """Say yes: `_Splitter` has raised otherwise."""
@@ -101,6 +113,10 @@ class _Splitter:
         """Characters of all lines, weighed one by one."""
         self._delivered = 0
         """Those of all records."""
+        self._number = 0
+        """Of the last record."""
+        self._in_comments = False
+        """The last record was a comment, and the one below it is on its way."""
 
     def batches(self, lines: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """
@@ -110,31 +126,65 @@ class _Splitter:
             CsvError: Some of the text is in no record. It would be a fault of ours.
         """
         layout = self._layout
-        records = exact_records(self._weighed(lines), layout.dialect, layout.width)
-        rows: list[Sequence[str]] = []
+        feed = Feed(self._weighed(lines), layout.dialect)
+        singly = self._one_by_one(feed)
+        found: list[list[pa.Array]] = []
+        rows: list[list[str]] = []
         size = 0
-        for number, record in enumerate(marked(records, layout) if layout.several else records, 1):
-            cells = record.cells
-            self.repaired += record.repaired
-            text = record.text
-            lone = record.end - record.begin == 1
-            self._delivered += _weight(text) if lone else sum(map(_weight, lines_of(text)))
-            if record.reason or len(cells) != layout.width:
-                line = layout.head_lines + record.begin + 1
-                self._reject(Ragged(number, len(cells), text.rstrip("\r\n")[:MAX_REJECT_BYTES], line, record.reason))
-                continue
-            rows.append(cells)
-            size += len(text)
-            if size >= MIB:
-                yield _batch(rows)
-                rows, size = [], 0
+        for piece in singly if layout.several else self._together(feed, singly):
+            size += piece.characters
+            rows += piece.rows
+            if rows and (piece.columns or size >= MIB):
+                found.append(_columns(rows))
+                rows = []
+            if piece.columns:
+                found.append(piece.columns)
+            if size >= MIB and found:
+                yield _batch(found)
+                found, size = [], 0
         if rows:
-            yield _batch(rows)
+            found.append(_columns(rows))
+        if found:
+            yield _batch(found)
         if self._given != self._delivered:
             raise CsvError(
                 f"{self._given:,} characters were read, and the records hold {self._delivered:,}: lakedrop would lose "
                 "some. Please report it with the file; saved anew, with quotes around all cells, it can be read."
             )
+
+    def _together(self, feed: Feed, singly: Iterator[_Piece]) -> Iterator[_Piece]:
+        """Yield the columns of many lines together, and the rows of those that need care one by one."""
+        while lines := feed.take(_TOGETHER):
+            columns = split_simply(lines, self._layout)
+            if columns is not None:
+                self._number += len(columns[0])
+                self._delivered += sum(map(_weight, lines))
+                yield _Piece(sum(map(len, lines)), [], columns)
+                continue
+            feed.put_back(lines)
+            end = feed.line + len(lines)
+            for rows in singly:
+                yield rows
+                if feed.line >= end and not self._in_comments:
+                    break
+
+    def _one_by_one(self, feed: Feed) -> Iterator[_Piece]:
+        layout = self._layout
+        records = fed_records(feed, layout.dialect, layout.width)
+        for record in marked(records, layout) if layout.several else records:
+            self._number += 1
+            cells, text = record.cells, record.text
+            self.repaired += record.repaired
+            self._in_comments = record.reason == COMMENT
+            lone = record.end - record.begin == 1
+            self._delivered += _weight(text) if lone else sum(map(_weight, lines_of(text)))
+            if record.reason or len(cells) != layout.width:
+                line = layout.head_lines + record.begin + 1
+                text = text.rstrip("\r\n")[:MAX_REJECT_BYTES]
+                self._reject(Ragged(self._number, len(cells), text, line, record.reason))
+                yield _Piece(0, [], [])
+            else:
+                yield _Piece(len(text), [cells], [])
 
     def _weighed(self, lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
@@ -147,6 +197,10 @@ def _weight(line: str) -> int:
     return len(line.strip(" \t\r\n"))
 
 
-def _batch(rows: Sequence[Sequence[str]]) -> pa.RecordBatch:
-    columns = [pa.array([cell or None for cell in column], pa.string()) for column in zip(*rows, strict=True)]
+def _columns(rows: Sequence[Sequence[str]]) -> list[pa.Array]:
+    return [pa.array([cell or None for cell in column], pa.string()) for column in zip(*rows, strict=True)]
+
+
+def _batch(found: Sequence[Sequence[pa.Array]]) -> pa.RecordBatch:
+    columns = [pa.concat_arrays(pieces) for pieces in zip(*found, strict=True)]
     return pa.RecordBatch.from_arrays(columns, [str(i) for i in range(len(columns))])

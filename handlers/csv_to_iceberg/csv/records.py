@@ -14,7 +14,7 @@ import functools
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from handlers.csv_to_iceberg.csv import repairs
@@ -34,6 +34,7 @@ _ONE_DELIMITER: Final = "\U0010fffe"
 _LONGEST_OPEN: Final = 16 * MIB
 """Characters. A quote that is open for longer is taken for a stray one."""
 
+_BLANKS: Final = re.compile(r"[ \t]{2,}|\t")
 _LEAST_OPEN: Final = 512
 """Characters that a quote may be open for in a file where too many were in vain."""
 _PATIENCE: Final = 8
@@ -77,7 +78,11 @@ def _plain_records(lines: Iterable[str], dialect: Dialect) -> Iterator[Record]:
 
 def exact_records(lines: Iterable[str], dialect: Dialect, width: int) -> Iterator[Record]:
     """Split lines as `records_of` does, with the text of each record."""
-    feed = _Feed(lines, dialect)
+    return fed_records(Feed(lines, dialect), dialect, width)
+
+
+def fed_records(feed: Feed, dialect: Dialect, width: int) -> Iterator[Record]:
+    """Split lines as `exact_records` does."""
     reader = csv.reader(feed, **_rules(dialect))
     finish = _finisher(dialect)
     delimiter = _rules(dialect)["delimiter"]
@@ -112,7 +117,7 @@ def _rules(dialect: Dialect) -> dict[str, Any]:
     }
 
 
-class _Feed:
+class Feed:
     """Hands prepared lines to the csv module, and knows which belong to the record it is splitting."""
 
     def __init__(self, lines: Iterable[str], dialect: Dialect) -> None:
@@ -131,7 +136,23 @@ class _Feed:
         self._spared = self.patience = _LONGEST_OPEN
         """Characters that may yet be looked at in vain, and those for one record."""
 
+    def take(self, characters: int) -> list[str]:
+        """Hand out lines between two records, past the csv module: at least so many characters, if there are."""
+        lines: list[str] = []
+        size = 0
+        while size < characters and (line := self._back.popleft() if self._back else next(self._lines, "")):
+            lines.append(line)
+            size += len(line)
+        self.line += len(lines)
+        return lines
+
+    def put_back(self, lines: Sequence[str]) -> None:
+        """Take back what `take` handed out last."""
+        self._back.extendleft(reversed(lines))
+        self.line -= len(lines)
+
     def begin_record(self) -> None:
+        """Forget the last record."""
         self._spared += _PATIENCE * self._size
         self.patience = max(_LEAST_OPEN, min(self._spared, _LONGEST_OPEN))
         self.taken, self.prepared, self.comments, self._size = [], [], [], 0
@@ -178,7 +199,13 @@ def _preparer(dialect: Dialect) -> Callable[[str], str] | None:
     if dialect.blanks == "runs":
         quote = re.escape(dialect.quote) if dialect.quote else "(?!)"
         runs = re.compile(rf"({quote}(?:[^{quote}]|{quote}{quote})*{quote})|[ \t]+")
-        steps.append(lambda line: runs.sub(lambda found: found[1] or " ", line.strip(" \t\r\n")) + "\n")
+        steps.append(
+            lambda line: (
+                runs.sub(lambda found: found[1] or " ", line.strip(" \t\r\n")) + "\n"
+                if dialect.quote and dialect.quote in line
+                else _BLANKS.sub(" ", line.strip(" \t\r\n")) + "\n"
+            )
+        )
     if len(dialect.delimiter) > 1:
         steps.append(lambda line: line.replace(dialect.delimiter, _ONE_DELIMITER))
     if not steps:

@@ -13,6 +13,7 @@ from handlers.csv_to_iceberg.csv.exact import split_exactly
 from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
 from handlers.csv_to_iceberg.csv.names import column_names
 from handlers.csv_to_iceberg.csv.quotes import checked, well_formed
+from handlers.csv_to_iceberg.csv.records import exact_records, lines_of
 from handlers.csv_to_iceberg.csv.tokenise import tokenise
 from tests.unit.csv.nasty import MAKERS, corpus
 from tests.unit.csv.nasty.case import Case
@@ -205,6 +206,31 @@ def test_the_exact_tokeniser_reads_well_formed_text_as_arrow_does(text: str) -> 
 
     assert [column.to_pylist() for column in exact.columns] == [column.to_pylist() for column in arrow.cells.columns]
     assert [record.number for record in exact.ragged] == [record.number for record in arrow.ragged]
+
+
+SPACED = [Dialect(delimiter, blanks=blanks) for delimiter in ",\t" for blanks in ("after", "around")]
+SEVERAL = st.lists(st.text(st.sampled_from('aab,,;|\t  "\\#\0'), max_size=8), max_size=8)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    SEVERAL,
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(
+        [*SPACED, Dialect(" ", blanks="runs"), Dialect("||"), Dialect(",", escape="\\", escaped='",'), Dialect(",", "")]
+    ),
+)
+def test_lines_split_together_are_what_they_are_one_by_one(lines: list[str], end: str, dialect: Dialect) -> None:
+    text = end.join(lines)
+    records = list(exact_records(lines_of(text), dialect, 2))
+
+    split = split_exactly(text.encode(), Layout(dialect, ("a", "b"), 1, 1))
+
+    rows = [record.cells for record in records if len(record.cells) == 2]
+    assert list(zip(*(column.to_pylist() for column in split.columns), strict=True)) == nulls(rows)
+    assert [record.number for record in split.ragged] == [
+        number for number, record in enumerate(records, 1) if len(record.cells) != 2
+    ]
 
 
 @settings(max_examples=500, deadline=None)
