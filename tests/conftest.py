@@ -20,6 +20,7 @@ KNOWN_VARIABLES = {
     "LAKEDROP_SIM_SEED",
     "LAKEDROP_KILL_ROUNDS",
     "LAKEDROP_KILL_SEED",
+    "LAKEDROP_TEST_RANDOM",
 }
 """Variables that speak to the tests; any other `LAKEDROP_…` would change the settings under test."""
 
@@ -47,7 +48,10 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("LAKEDROP_") and name not in KNOWN_VARIABLES]:
         del os.environ[name]
     os.environ.pop("S3_INGEST_BUCKET", None)
-    hypothesis.settings.register_profile("lakedrop", deadline=None)  # a busy machine is no failure
+    # The same examples every time, so that a change fails by its own fault; LAKEDROP_TEST_RANDOM=1 looks for new ones.
+    same = os.environ.get("LAKEDROP_TEST_RANDOM") != "1"
+    # A busy machine is no failure.
+    hypothesis.settings.register_profile("lakedrop", deadline=None, derandomize=same)
     hypothesis.settings.load_profile("lakedrop")
 
 
