@@ -43,6 +43,8 @@ _CELLS: Final = 500
 """Cells whose looks are judged."""
 _ONE_COLUMN: Final = 0.5
 """What a single column is worth when its cells are text: a delimiter must explain more."""
+_MOST_TITLES: Final = 10
+"""Lines above a blank line that may be titles of what is below it."""
 _SIMPLER: Final = 1.02
 """A more complicated dialect must be better by this factor."""
 _MOST_BLANKS: Final = 0.9
@@ -292,10 +294,21 @@ def _one_column(lines: Sequence[str], text: str) -> _Judged:
     single = sum(looks[look] for look in (Look.NUMBER, Look.MOMENT, Look.TOKEN))
     torn = looks[Look.UNSPLIT] + looks[Look.TORN]
     score = _ONE_COLUMN + 0.4 * (single / max(1, len(sampled))) - 0.2 * (torn / max(1, len(sampled)))
-    if cells and look_of(cells[0]) is Look.UNSPLIT:
+    if (cells and look_of(cells[0]) is Look.UNSPLIT) or _split_below_titles(lines):
         score /= 2
     delimiter = next((delimiter for delimiter in DELIMITERS if delimiter not in text), "\x1f")
     return _Judged(Dialect(delimiter), score, 1, len(cells), len(cells))
+
+
+def _split_below_titles(lines: Sequence[str]) -> bool:
+    """Tell whether a blank line ends a few titles, and one delimiter stands in all lines of what begins below it."""
+    stripped = [line.strip("\r\n") for line in lines]
+    titles = list(itertools.takewhile(str.strip, stripped))
+    below = itertools.dropwhile(lambda line: not line.strip(), stripped[len(titles) :])
+    block = list(itertools.takewhile(str.strip, below))
+    if len(titles) > _MOST_TITLES or len(block) < 2 or look_of(block[0]) is not Look.UNSPLIT:  # noqa: PLR2004 - rows
+        return False
+    return any(all(delimiter in line for line in block) for delimiter in DELIMITERS)
 
 
 def _of_first_line(lines: Sequence[str]) -> str | None:

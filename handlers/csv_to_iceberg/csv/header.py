@@ -153,14 +153,23 @@ def _find_header(records: Sequence[Record], width: int) -> Record | None:
     ):
         return records[0]
     full = [record for record in records if len(record.cells) == width and not _is_comment(record, width)]
+    named = width - _unused([record.cells for record in full])
     for candidate in (_below_titles(full, width), _below_groups(full), *full[:1], _below_gap(full, width)):
-        if candidate is not None and _is_header(candidate.cells, _next_cells(full, candidate)):
+        if candidate is not None and _is_header(candidate.cells[:named], _next_cells(full, candidate)):
             return candidate
     if full and full[0] is records[0] and _names_first_column_only(full, width):
         return full[0]
     # The usual width may be that of broken rows.
     first = next((record for record in records if not _is_comment(record, width)), None)
     return first if first is not None and len(first.cells) > 1 and _is_header(first.cells) else None
+
+
+def _unused(rows: Sequence[Sequence[str]]) -> int:
+    """Count the last cells that are empty in every row; nothing if fewer than two were left."""
+    if not rows or len(rows[0]) <= 2:  # noqa: PLR2004 - see above
+        return 0
+    used = max((number for row in rows for number, cell in enumerate(row, 1) if cell.strip()), default=0)
+    return len(rows[0]) - used if used > 1 else 0
 
 
 def _next_cells(records: Sequence[Record], record: Record) -> list[str]:
@@ -297,7 +306,8 @@ def _names(cells: Sequence[str], width: int, data: Sequence[Sequence[str]]) -> t
     if len(cells) == width - 1:
         return (*named, None)
     if width > 1 and not cells[-1].strip():
-        return (*named[:-1], None)
+        unused = _unused([cells, *rows]) or 1
+        return (*named[:-unused], *[None] * unused)
     return named
 
 

@@ -43,7 +43,7 @@ class Layout:
 
     dialect: Dialect
     names: tuple[str | None, ...]
-    """Table column of each cell; None for an unnamed last cell that trailing delimiters make."""
+    """Table column of each cell; None for unnamed last cells that trailing delimiters make."""
     header_line: int
     """Physical line the header begins on, from 1; 0 when the names were generated."""
     head_lines: int

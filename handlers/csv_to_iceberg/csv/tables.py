@@ -2,7 +2,7 @@
 Where one table ends and another begins: files may hold several, of which the first is read.
 
 A table is at least three records as wide as each other, the first of them names. It ends where, below a blank line or
-in another width, a record of names stands again. Pairs of words above a table are no table but remarks about it.
+in another width, a record of names stands again. Pairs that begin with words are remarks about the table below them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MISSING: Final = frozenset({"", "-", "--", "na", "n/a", "null", "none", "nan", "
 _NO_NAMES: Final = frozenset({Look.NUMBER, Look.MOMENT, Look.TOKEN})
 _MOSTLY: Final = 0.8
 _NEARLY_ALL: Final = 0.95
-_NARROWEST: Final = 3
-"""Cells of a record of a table that is followed by a larger one: two may be a remark and its name."""
+_PAIR: Final = 2
+"""Cells of a record that may be a remark and its name: of a table only if the first of them are values."""
 _SHORTEST: Final = 3
 """Records of such a table, with its header."""
 _SEEN: Final = 100
@@ -68,7 +68,7 @@ def records_of_first(records: Sequence[Record], width: int) -> list[Record]:
     sections = list(_sections(records))
     for number, section in enumerate(sections[:-1]):
         own, share = _width_of(section)
-        if own >= _NARROWEST and share >= _MOSTLY and len(section) >= _SHORTEST and _is_table(section, own):
+        if own >= _PAIR and share >= _MOSTLY and len(section) >= _SHORTEST and _is_table(section, own):
             return [record for before in sections[: number + 1] for record in before]
     main = [record for record in records if len(record.cells) == width]
     return [record for record in records if not main or record.begin <= main[-1].begin]
@@ -99,7 +99,8 @@ def _width_of(section: Sequence[Record]) -> tuple[int, float]:
 
 def _is_table(section: Sequence[Record], width: int) -> bool:
     rows = [record.cells for record in section if len(record.cells) == width]
-    return are_names(rows[0]) and any(value_columns(rows[1:], width))
+    values = value_columns(rows[1:], width)
+    return are_names(rows[0]) and (values[0] if width == _PAIR else any(values))
 
 
 def marked(records: Iterator[Record], layout: Layout) -> Iterator[Record]:

@@ -158,6 +158,61 @@ def test_records_of_another_table_are_rejected_with_that_reason(read: Read, othe
     assert [reject.line for reject in reading.report.rejects][:2] == [6, 7]
 
 
+@pytest.mark.parametrize(
+    "other", ["product,price,stock\nbolt,0.5,10\nnut,0.2,20\n", "product,price\nbolt,0.5\nnut,0.2\n"]
+)
+def test_small_first_table_is_no_preamble_of_the_next(read: Read, other: str) -> None:
+    reading = read(f"id,name\n1,Ada\n2,Bob\n\n{other}".encode())
+
+    assert reading.rows == [(1, "Ada"), (2, "Bob")]
+    assert reading.report.rejected == 3
+    assert {reject.reason for reject in reading.report.rejects} == {"part of another table, which begins on line 5"}
+
+
+@pytest.mark.parametrize("remarks", ["Owner;Ann\nAccount;1234\nBranch;17\n", "Account: ;1234\nOwner: ;Ann\n"])
+def test_names_beside_their_remarks_are_no_table(read: Read, remarks: str) -> None:
+    reading = read(f"{remarks}\nid;amount;day\n1;2;2024-01-01\n2;3;2024-01-02\n3;4;2024-01-03\n".encode())
+
+    assert reading.table.column_names[:3] == ["id", "amount", "day"]
+    assert (len(reading.rows), reading.report.rejected) == (3, 0)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("value", ["0", "x"])
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_title_above_a_blank_line_decides_nothing(read: Read, delimiter: str, value: str, rows: int) -> None:
+    text = f"Report of the year\n\nid{delimiter}name\n" + f"{value}{delimiter}\n" * rows
+
+    reading = read(text.encode(), types="varchar")
+
+    assert reading.table.column_names[:2] == ["id", "name"]
+    assert reading.rows == [(value, None)] * rows
+    assert reading.report.delimiter == delimiter
+
+
+def test_paragraphs_of_one_column_stay_one_column(read: Read) -> None:
+    reading = read(b"comment\nhello there\n\nfirst,second\nthird\nthe end\n")
+
+    assert [row[0] for row in reading.rows] == ["hello there", "first,second", "third", "the end"]
+
+
+def test_names_and_the_line_below_may_be_of_different_widths(read: Read) -> None:
+    reading = read(b"t;\nd;t;\n?\n2;5;", types="varchar")
+
+    assert reading.rows == [("d", "t"), ("2", "5")]
+    assert [reject.reason for reject in reading.report.rejects] == ["1 cell, the file has 3 columns"]
+
+
+@pytest.mark.parametrize("trailing", [1, 2, 4])
+def test_trailing_delimiters_make_no_columns_however_many(read: Read, trailing: int) -> None:
+    end = ";" * trailing + "\n"
+
+    reading = read(f"id;name{end}1;Ada{end}2;Bob{end}".encode())
+
+    assert reading.table.column_names[:-1] == ["id", "name"]
+    assert reading.rows == [(1, "Ada"), (2, "Bob")]
+
+
 def test_comments_and_repeated_headers_between_records_are_rejected_with_that_reason(read: Read) -> None:
     comments = read(b"t,v\n1,2\n# paused, again\n3,4\n# see log\n5,6\n")
     pages = read(b"t,v\n1,2\n\nt,v\n3,4\n")
