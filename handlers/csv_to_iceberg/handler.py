@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from functools import partial
 from typing import Final, Literal
 
-import pyarrow as pa
 import structlog
 
 from handlers.contract import (
@@ -269,12 +268,7 @@ class CsvToIceberg:
 
 
 def create(settings: LakeSettings, context: HandlerContext) -> CsvToIceberg:
-    """
-    Make the handler; opens the catalog.
-
-    Arrow takes its memory from the system from here on: its own allocator keeps for later what a burst of files needed.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
+    """Make the handler; opens the catalog."""
     return CsvToIceberg(settings, context)
 
 

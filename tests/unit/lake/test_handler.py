@@ -138,12 +138,6 @@ async def test_files_become_typed_rows(service: Service) -> None:
     ]
 
 
-async def test_memory_that_rows_took_goes_back_to_the_system(service: Service) -> None:
-    await service.put("orders/a.csv", b"id,name\n1,x\n")
-
-    assert pa.default_memory_pool().backend_name == "system"
-
-
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("data", [b"id,name\n1,x\n", LARGE, gzip.compress(b"id\n" + b"1\n" * 50)])
 async def test_an_object_is_staged_once_and_then_committed(service: Service, data: bytes, alone: bool) -> None:
