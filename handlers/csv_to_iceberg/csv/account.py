@@ -12,25 +12,28 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 _LINE_ENDS: Final = (b"\n", b"\r")
-_TWO_FEEDS: Final = 0x0A0A
+_BOTH: Final = 0x0101
 _SLICE: Final = 1 << 16
 """Bytes looked at in one step: what NumPy allocates for them stays in the cache."""
 
 
-def line_breaks(text: bytes, feeds: int | None = None) -> int:
-    """Count runs of line ends; `feeds` is the number of LFs, if it is known."""
-    if b"\r" not in text and not _blank_line(text):
-        return text.count(b"\n") if feeds is None else feeds
-    runs = int(text.startswith(_LINE_ENDS))
-    for at in range(0, len(text), _SLICE):
-        piece = np.frombuffer(text, np.uint8, min(_SLICE + 1, len(text) - at), at)
-        ends = (piece == _LINE_ENDS[0][0]) | (piece == _LINE_ENDS[1][0])
-        runs += int(np.count_nonzero(ends[1:] > ends[:-1]))
-    return runs
+def line_feeds(text: bytes) -> tuple[int, int]:
+    """Count LFs, and the runs of line ends they stand in; one pass of NumPy takes half the time of two searches."""
+    feeds = np.frombuffer(text, np.uint8) == _LINE_ENDS[0][0]
+    count = int(np.count_nonzero(feeds))
+    if b"\r" not in text and not (_paired(feeds) or _paired(feeds[1:])):
+        return count, count
+    return count, _runs(text)
+
+
+def line_breaks(text: bytes) -> int:
+    """Count runs of line ends."""
+    return line_feeds(text)[1]
 
 
 def breaks_within(columns: Iterable[pa.Array]) -> int:
@@ -43,10 +46,15 @@ def breaks_within(columns: Iterable[pa.Array]) -> int:
     return found
 
 
-def _blank_line(text: bytes) -> bool:
-    """Tell whether an LF follows another; two by two, as that takes a third of the time of a search."""
-    return any(
-        bool((np.frombuffer(text, np.uint16, (len(text) - odd) // 2, odd) == _TWO_FEEDS).any())
-        for odd in (0, 1)
-        if len(text) > odd + 1
-    )
+def _runs(text: bytes) -> int:
+    runs = int(text.startswith(_LINE_ENDS))
+    for at in range(0, len(text), _SLICE):
+        piece = np.frombuffer(text, np.uint8, min(_SLICE + 1, len(text) - at), at)
+        ends = (piece == _LINE_ENDS[0][0]) | (piece == _LINE_ENDS[1][0])
+        runs += int(np.count_nonzero(ends[1:] > ends[:-1]))
+    return runs
+
+
+def _paired(found: npt.NDArray[np.bool_]) -> bool:
+    """Tell whether two neighbours are both True, taken two by two from the first on."""
+    return bool((found[: len(found) // 2 * 2].view(np.uint16) == _BOTH).any())

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
 
-from handlers.csv_to_iceberg.csv.account import breaks_within, line_breaks
+from handlers.csv_to_iceberg.csv.account import breaks_within, line_feeds
 from handlers.csv_to_iceberg.csv.errors import RecordTooLarge
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import Options
@@ -90,8 +90,8 @@ class Blocks(io.RawIOBase):
             self.unended = not self._at_line_start
             return b""
         self.largest = max(self.largest, len(block))
-        feeds = block.count(b"\n")
-        self.breaks += line_breaks(block, feeds) - (self._at_line_start and block.startswith((b"\n", b"\r")))
+        feeds, breaks = line_feeds(block)
+        self.breaks += breaks - (self._at_line_start and block.startswith((b"\n", b"\r")))
         self.quoted = self.quoted or (bool(self._quote) and self._quote in block)
         self._at_line_start = ends_line(block)
         self.line_feeds += feeds
