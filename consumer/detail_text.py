@@ -46,7 +46,7 @@ def reading(detail: Mapping[str, Any], *, usual: bool = True) -> str:
         DELIMITERS.get(delimiter, f"delimiter {shown(delimiter)}") if delimiter and (usual or delimiter != ",") else "",
         "no quotes" if not quote else f"quote {quote}" if quote != '"' else "",
         f"escape {detail['escape']}" if detail.get("escape") else "",
-        "names generated" if header == 0 else f"header on line {header}" if header > 1 else "",
+        "names generated" if header == 0 else f"header on line {header} (above it: skipped)" if header > 1 else "",
     ]
     return ", ".join(fact for fact in facts if fact)
 

@@ -244,7 +244,7 @@ def test_details_of_wide_and_foreign_files_fit_the_terminal(
     assert max(map(cell_len, lines)) <= width
     assert all(line.startswith("    ") for line in lines)
     for words in (
-        "read as gzip, cp1252, semicolon, quote ', escape \\, header on line 3",
+        "read as gzip, cp1252, semicolon, quote ', escape \\, header on line 3 (above it: skipped)",
         "semicolon: 1,000 of 1,000 records have 403 cells; comma: 12",
         "warning: a quote is never closed",
         "rejected record 5: 2 cells, the file has 403 columns",
