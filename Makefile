@@ -24,7 +24,7 @@ demo: setup ## Show it: drop messy CSV files, query the tables, see the sweep re
 run: setup ## Start the embedded service on ./lakedrop-home
 	@$(BIN)/lakedrop run
 
-test: setup ## All tests, under five minutes; those that need a server say so and are skipped
+test: setup ## All tests, some ten minutes; those that need a server say so and are skipped
 	$(BIN)/pytest tests/unit tests/contract tests/simulation tests/integration tests/acceptance
 
 check: setup ## Lint, format and types; changes nothing
