@@ -61,6 +61,7 @@ class Gathering:
         self._waiting.calls.setdefault(kind, []).append(Call(key, asked, future))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="ledger")
+            self._flusher.add_done_callback(self._ended)
         return future
 
     async def finished(self) -> None:
@@ -87,6 +88,21 @@ class Gathering:
                         call.future.set_result(results[id(call)])
         finally:
             self._flusher = None
+            self._give_up()
+
+    def _ended(self, flusher: asyncio.Task[None]) -> None:
+        """Let nobody wait for a flusher that was cancelled before it began."""
+        if self._flusher is flusher:
+            self._flusher = None
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End the calls that wait; there are some only when the flusher was cancelled."""
+        given_up, self._waiting = self._waiting, Group()
+        for calls in given_up.calls.values():
+            for call in calls:
+                if not call.future.done():
+                    call.future.set_exception(asyncio.CancelledError())
 
     def _take(self) -> Group:
         """Take at most `GROUP` calls of each kind."""

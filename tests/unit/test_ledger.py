@@ -187,6 +187,19 @@ async def test_row_settled_and_hinted_in_one_turn_is_claimed_again() -> None:
 
 
 @virtual
+async def test_a_call_ends_when_its_transaction_is_cancelled_before_it_began() -> None:
+    async with opened() as ledger:
+        claiming = asyncio.ensure_future(ledger.claim(KEY))
+        (flusher,) = (task for task in asyncio.all_tasks() if task.get_name() == "ledger")
+        flusher.cancel()
+
+        await asyncio.wait([claiming])
+
+        assert isinstance(claiming.exception(), asyncio.CancelledError)
+        assert (await held(ledger)).lease_token is not None
+
+
+@virtual
 async def test_more_calls_than_a_group_holds_are_all_answered() -> None:
     async with opened() as ledger:
         rows = await asyncio.gather(*(ledger.claim(KEY._replace(unit=str(number))) for number in range(GROUP + 5)))
