@@ -230,12 +230,22 @@ def _utf16_without_mark(sample: bytes) -> str | None:
     """
     zeros = (sample[0::2].count(0), sample[1::2].count(0))
     half = len(sample) // 2
+    if not any(zeros):
+        return None
     for name, own, others in (("utf-16-le", zeros[1], zeros[0]), ("utf-16-be", zeros[0], zeros[1])):
-        if others > _STRAY_ZEROS * half or own <= max(others, _FEW_ZEROS, _FEW_ZEROS_SHARE * half):
+        text = sample[: half * 2].decode(name, "replace")
+        stray = others - _zeros_of_pairs(text)
+        if stray > _STRAY_ZEROS * half or own <= max(stray, _FEW_ZEROS, _FEW_ZEROS_SHARE * half):
             continue
-        if own > _MANY_ZEROS_SHARE * half or _has_lines(sample, sample[: half * 2].decode(name, "replace")):
+        if own > _MANY_ZEROS_SHARE * half or _has_lines(sample, text):
             return name
     return None
+
+
+def _zeros_of_pairs(text: str) -> int:
+    """Count the lower bytes that are zero in the surrogate pairs of a text, as of most faces."""
+    pairs = (ord(character) for character in text if character > "\uffff")
+    return sum((not pair & 0xFF) + (not (pair - 0x10000) >> 10 & 0xFF) for pair in pairs)
 
 
 def _has_lines(sample: bytes, text: str) -> bool:

@@ -332,3 +332,10 @@ def test_bombs_are_defused(name: str) -> None:
 def test_size_of_unpacked_archives_is_limited(read: Read) -> None:
     with pytest.raises(DecompressionBomb, match="max_uncompressed_bytes = 1,000"):
         read(gzip.compress(TEXT.encode() * 100), max_uncompressed_bytes=1000)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_faces_in_utf16_without_a_mark_are_read(read: Read, encoding: str) -> None:
+    text = "id,name\nAnna,Anna\nBea,😀\nCleo,😀\n"
+
+    assert read(text.encode(encoding)).rows == [("Anna", "Anna"), ("Bea", "😀"), ("Cleo", "😀")]
