@@ -20,6 +20,14 @@ class BrokerUnavailable(TransientError):
     """The broker did not take the message."""
 
 
+class BrokerRefused(BrokerUnavailable):
+    """The broker answers, and does not let us in: user, password or vhost are wrong."""
+
+
+class BrokerUntrusted(BrokerUnavailable):
+    """No authority that is trusted here signed the broker's certificate."""
+
+
 class AlreadySettled(RuntimeError):
     """A delivery was settled a second time."""
 

@@ -20,14 +20,9 @@ import structlog
 
 from consumer import __version__, exits, logs
 from consumer.permission import refuse_unwritable
-from consumer.settings import (
-    CONFIG_FILE,
-    DEFAULT_HOME,
-    ConfigurationError,
-    RouteSettings,
-    Settings,
-    load_settings,
-)
+from consumer.settings import CONFIG_FILE, DEFAULT_HOME, Settings, load_settings
+from consumer.settings_faults import ConfigurationError
+from consumer.settings_routes import RouteSettings
 from consumer.terminal import command
 from handlers.contract import HandlerError
 
@@ -48,11 +43,21 @@ COMMANDS: Final[Mapping[str, Place]] = {
     "rejects": Place("consumer.cli_rejects", "rejects", "Show the rejected records and rescued cells of an object."),
     "query": Place("consumer.cli_query", "query", "Read the tables with SQL."),
     "try": Place("consumer.cli_query", "try_file", "Show what would become of one file; nothing is ingested."),
-    "plan": Place("consumer.cli_plan", "plan", "Show what would become of the objects below PREFIX; writes nothing."),
+    "plan": Place("consumer.cli_plan", "plan", "Show what would become of objects below PREFIX; writes nothing."),
     "sweep": Place("consumer.cli_work", "sweep", "Compare buckets and ledger now, and work off the difference."),
+    "verify": Place("consumer.cli_verify", "verify", "Count back what tables hold, against every receipt."),
     "replay": Place("consumer.cli_work", "replay", "Do chosen units again; says what it would do unless --yes."),
+    "health": Place("consumer.cli_health", "health", "Tell whether the service on this machine answers."),
+    "dead": Place("consumer.cli_dead", "dead", "Look at what failed, do it again, and forget it."),
     "check": Place("consumer.cli_check", "check", "Test settings and dependencies, one line each."),
     "ledger": Place("consumer.cli_work", "ledger", "Look after the ledger."),
+    "notify": Place("consumer.cli_notify", "notify", "Set, show or remove the bucket notifications of the routes."),
+    "bridge": Place("consumer.cli_bridge", "bridge", "Carry events of a store that cannot send them to RabbitMQ."),
+    "broker": Place("consumer.cli_broker", "broker", "Look after RabbitMQ."),
+    "esco": Place("consumer.cli_esco", "esco", "Look into the ESCO releases that Weaviate holds, and search them."),
+    "tasks": Place("consumer.cli_tasks", "tasks", "Look at what is done beside objects, and do it again."),
+    "catalogue": Place("consumer.cli_catalogue", "catalogue", "Search the catalogue of datasets."),
+    "argilla": Place("consumer.cli_argilla", "argilla", "Bring records into Argilla once, as a CronJob does."),
     "table": Place("consumer.cli_table", "table", "Look after the tables."),
 }
 
@@ -64,12 +69,13 @@ class Invocation:
     home: Path | None = None
     debug: bool = False
 
-    def settings(self, *, quiet: bool = True) -> Settings:
+    def settings(self, *, quiet: bool = True, silent: bool = False) -> Settings:
         """
         Read the settings, and have log lines written as they say.
 
         Args:
             quiet: Log from warnings on unless a level was set: the command's own output is what a person waits for.
+            silent: Log nothing that can be mended unless a level was set: the command tells of every fault itself.
 
         Raises:
             ConfigurationError: One line per fault.
@@ -78,7 +84,8 @@ class Invocation:
             settings = load_settings(self.home)
         except ConfigurationError as error:
             raise ConfigurationError([*error.faults, *_option_faults(error.routes)]) from error
-        level = "warning" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
+        usual = "critical" if silent else "warning" if quiet else settings.log_level
+        level = settings.log_level if "log_level" in settings.model_fields_set else usual
         logs.configure(settings.log_format, "debug" if self.debug else level)
         return settings
 
@@ -91,10 +98,11 @@ class Invocation:
             CommandError: There is no such home, or this user may not write it.
         """
         settings = self.settings(quiet=quiet)
-        if not is_home(settings.home):
+        if settings.ledger_url is None and not is_home(settings.home):
             made_by = command(settings, "run")
             raise exits.CommandError(f"no home at {settings.home}: `{made_by}` makes one", exits.CONFIGURATION)
-        refuse_unwritable(settings.home)
+        if settings.home.is_dir():
+            refuse_unwritable(settings.home)
         return settings
 
 
@@ -222,12 +230,19 @@ def cli() -> None:
     """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def main(arguments: list[str] | None = None, *, entry: click.Command = cli, name: str = "lakedrop") -> int:
+    """
+    Run the command line; returns the exit code.
+
+    Args:
+        arguments: Its words; None: those of this process.
+        entry: What they are said to.
+        name: What a person types for that.
+    """
     logs.configure(level="warning")
     invocation = Invocation()
     try:
-        code = cli.main(arguments, prog_name="lakedrop", standalone_mode=False, obj=invocation)
+        code = entry.main(arguments, prog_name=name, standalone_mode=False, obj=invocation)
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 (the end of the line)
         if invocation.debug:

@@ -9,7 +9,8 @@ import click
 from rich.text import Text
 
 from consumer import exits
-from consumer.checks import Check, checks
+from consumer.check import Check
+from consumer.checks import checks
 from consumer.cli import Command, Invocation
 from consumer.settings import Settings
 from consumer.terminal import console
@@ -26,7 +27,7 @@ def check(invocation: Invocation, as_json: bool) -> int:
 
     Where something is wrong, the next line is what repairs it. Exit code 69 then, and 78 for faults in the settings.
     """
-    return asyncio.run(_check(invocation.settings(), as_json=as_json))
+    return asyncio.run(_check(invocation.settings(silent=True), as_json=as_json))
 
 
 async def _check(settings: Settings, *, as_json: bool) -> int:
@@ -43,6 +44,6 @@ async def _check(settings: Settings, *, as_json: bool) -> int:
 def _print(result: Check) -> None:
     out = console()
     mark = ("ok    ", "green") if result.ok else ("FAIL  ", "red")
-    out.print(Text.assemble(mark, (f"{result.name:<24}", "bold"), result.message), soft_wrap=True)
+    out.print(Text.assemble(mark, (f"{result.name:<23} ", "bold"), result.message), soft_wrap=True)
     if result.repair is not None:
         out.print(f"      {result.repair}", style="cyan", soft_wrap=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -14,6 +16,9 @@ from consumer.terminal import console
 
 PAUSE = 0.3
 """Seconds between two files: one can follow, and the second file of a table meets the first."""
+
+EMBEDDED: Mapping[str, Any] = {"store": "folder", "broker_url": None, "ledger_url": None, "catalog": {}, "listen": ""}
+"""Whatever servers the environment names, the demo uses none."""
 
 
 @click.command(cls=Command, home=f"./{HOME}", examples=("lakedrop demo", "lakedrop demo --home /tmp/demo"))
@@ -28,7 +33,7 @@ def demo(invocation: Invocation) -> int:
     """
     invocation.home = invocation.home or HOME
     fresh_home(invocation.home)
-    settings = invocation.settings()
+    settings = invocation.settings().model_copy(update=EMBEDDED)
     if not invocation.debug:
         logs.configure(settings.log_format, "error")  # the view tells of rejected records itself
     asyncio.run(Demo(settings, DemoView(console()), pause=PAUSE).run())

@@ -39,7 +39,7 @@ from handlers.contract import StoredObject
 @click.pass_obj
 def plan(invocation: Invocation, prefix: str, *, force: bool, as_json: bool) -> int:
     """
-    Show what would become of the objects below PREFIX; writes nothing.
+    Show what would become of objects below PREFIX; writes nothing.
 
     Reads every object that is new or changed, as the service would: dialect, columns, types, new and widened columns,
     rows in and out, rejected and rescued, and why an object would fail. PREFIX is KEY, BUCKET/KEY or a path into a

@@ -17,8 +17,8 @@ from rich.text import Text
 from consumer import exits
 from consumer.cli import Command, Invocation
 from consumer.detail_text import counted, print_detail
-from consumer.kinds import inspect
-from consumer.kinds import query as run_query
+from consumer.kinds_csv import inspect, query_trino
+from consumer.kinds_csv import query as run_query
 from consumer.table_text import print_table
 from consumer.terminal import console, progress, shown
 from handlers.contract import PermanentError
@@ -33,6 +33,7 @@ COLUMNS: Final = 100
         'lakedrop query "show tables"',
         'lakedrop query "select * from lakehouse.customers limit 5"',
         'lakedrop query "from lakehouse._ingest_registry order by ingested_at desc" --format csv > registry.csv',
+        'lakedrop query --engine trino "select status, count(*) from _ingest_latest group by status"',
     ),
 )
 @click.argument("sql")
@@ -44,18 +45,26 @@ COLUMNS: Final = 100
     show_default=True,
     help="Aligned for people; or all rows as CSV, or as a JSON array of objects.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "trino"]),
+    default="duckdb",
+    show_default=True,
+    help="Who runs it: DuckDB here, or Trino at trino_url.",
+)
 @click.pass_obj
-def query(invocation: Invocation, sql: str, format_: str) -> int:
+def query(invocation: Invocation, sql: str, format_: str, engine: str) -> int:
     """
     Read the tables with SQL.
 
-    One SELECT in DuckDB's dialect. Sees the tables of this home as namespace.table, always a whole snapshot of each,
-    and nothing else: no files, no network. Changes nothing.
+    One SELECT in the engine's dialect. DuckDB sees the tables of this home as namespace.table, always a whole snapshot
+    of each, and nothing else: no files, no network. Trino sees what its access control lets trino_user see; tables
+    without a schema are looked for in lakehouse. Changes nothing.
     """
     settings = invocation.existing()
     with progress() as bar:
         bar.add_task("reading", total=None)
-        result = run_query(settings, sql)
+        result = (query_trino if engine == "trino" else run_query)(settings, sql)
     if format_ == "csv":
         write_csv(result)
     elif format_ == "json":

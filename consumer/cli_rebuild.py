@@ -15,7 +15,7 @@ from rich.text import Text
 from consumer import exits
 from consumer.app import App, open_app
 from consumer.cli import Command, Invocation
-from consumer.kinds import rebuild_table
+from consumer.kinds_csv import rebuild_table
 from consumer.live import numbered
 from consumer.settings import Settings
 from consumer.terminal import command, console, progress, shown

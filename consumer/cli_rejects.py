@@ -15,8 +15,9 @@ from rich.text import Text
 from consumer import exits
 from consumer.app import open_app
 from consumer.cli import Command, Invocation
-from consumer.kinds import rejections
+from consumer.kinds import builtin_kinds
 from consumer.live import numbered
+from consumer.routes import Processed, receipt_rejections
 from consumer.settings import Settings
 from consumer.terminal import command, console, progress, shown
 from consumer.why import UNKNOWN, Why, locate, why_report
@@ -29,6 +30,9 @@ class _Found(NamedTuple):
     rejected: Sequence[Mapping[str, Any]] = ()
     rescued_rows: int = 0
     rescued: Sequence[Mapping[str, Any]] = ()
+    failed_kept: int = 0
+    """Of the newest version, where that failed; only Argilla has some."""
+    failed_rejected: Sequence[Mapping[str, Any]] = ()
 
 
 @click.command(
@@ -74,14 +78,21 @@ async def _why(settings: Settings, text: str) -> Why:
 
 
 def _found(settings: Settings, why: Why, limit: int) -> _Found:
+    kind = builtin_kinds().get(why.handler or "")
+    read = receipt_rejections if kind is None else kind.rejections
+    failed = None if why.error is None or why.stored is None else why.stored.fingerprint
     held = why.holds
-    if held is None:
-        return _Found()
+    of = Processed(
+        bucket=why.bucket,
+        unit=why.unit,
+        held=None if held is None else held.fingerprint,
+        target=None if held is None else held.target,
+        detail={} if held is None else held.detail,
+        failed=failed,
+    )
     with progress() as bar:
         bar.add_task("reading", total=None)
-        found = _Found(**rejections(settings, held.target, why.unit, held.fingerprint, limit))
-    # Before there was a table of them, the first ones were in the receipt only.
-    return found if found.kept else found._replace(rejected=list(held.detail.get("rejects") or [])[:limit])
+        return _Found(**read(settings, of, limit))
 
 
 def _next(settings: Settings, why: Why) -> str:
@@ -110,6 +121,7 @@ def _print(out: Console, settings: Settings, why: Why, found: _Found, limit: int
         out.print(f"{name}: the newest version failed altogether, none of it is in a table.", style="red")
         out.print(f"  {why.error_class}: {shown(why.error)}", style="red")
         out.print(f"  {command(settings, 'why', f'{why.bucket}/{why.unit}')}", style="cyan", soft_wrap=True)
+        _print_rejected(out, found.failed_kept, found.failed_kept, found.failed_rejected)
         if held is not None:
             out.print()
     if held is None:
@@ -125,23 +137,22 @@ def _print(out: Console, settings: Settings, why: Why, found: _Found, limit: int
     if not rejected and not found.rescued_rows:
         out.print(f"Nothing was rejected and nothing rescued: {numbered(counts.get('rows', 0), 'row')}.")
         return
-    _print_rejected(out, rejected, found)
+    _print_rejected(out, rejected, found.kept, found.rejected)
     _print_rescued(out, found, limit)
 
 
-def _print_rejected(out: Console, total: int, found: _Found) -> None:
+def _print_rejected(out: Console, total: int, kept: int, rejected: Sequence[Mapping[str, Any]]) -> None:
     if not total:
         return
     out.print()
     out.print(f"{numbered(total, 'rejected record')}", style="yellow")
-    for one in found.rejected:
+    for one in rejected:
         line = "" if one["line"] is None else f", line {one['line']:,}"
         out.print(f"  record {one['record']:,}{line}: {one['reason']}")
         out.print(f"    {shown(one['text'])}", no_wrap=True, overflow="ellipsis", style="dim")
-    if found.kept > len(found.rejected):
-        out.print(f"  {found.kept - len(found.rejected):,} more are kept: --limit {found.kept}", style="dim")
-    if total > max(found.kept, len(found.rejected)):
-        most = max(found.kept, len(found.rejected))
+    if kept > len(rejected):
+        out.print(f"  {kept - len(rejected):,} more are kept: --limit {kept}", style="dim")
+    if total > (most := max(kept, len(rejected))):
         out.print(f"  only the first {most:,} are kept; max_rejects of the route says how many", style="dim")
 
 

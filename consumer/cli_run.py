@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
 import click
 import structlog
+from rich.console import Console
 
 from consumer import exits
-from consumer.app import App, open_app
+from consumer.app import App, made_app, open_app
 from consumer.cli import Command, Invocation, is_home
 from consumer.collector import sparing_what_stays
 from consumer.held import Settled
 from consumer.ledger_views import Chosen, Selection, Unsettled
 from consumer.live import LiveLines, numbered
+from consumer.metrics import Metrics
 from consumer.permission import refuse_unwritable
 from consumer.protocol import Status
+from consumer.service import Service
 from consumer.settings import Settings
 from consumer.signals import Signals
-from consumer.sweep import Report
+from consumer.sweep_report import Report
 from consumer.tally import Tally
 from consumer.terminal import command, console, progress, shell, shown
 from consumer.times import duration
@@ -59,15 +62,17 @@ def run(invocation: Invocation, once: bool, wait: float) -> int:
     """
     Serve a home: ingest whatever lands in its buckets.
 
-    Makes the home when there is none. Files below HOME/buckets/<bucket>/<folder>/ become rows of the table named after
-    the folder. SIGTERM or Ctrl-C finishes what is under way; a second one stops now. Neither costs an attempt.
+    Makes the home when there is none. Files below HOME/buckets/<bucket>/<folder>/, or objects s3://<bucket>/<folder>/,
+    become rows of the table named after the folder. SIGTERM or Ctrl-C finishes what is under way; a second one stops
+    now. Neither costs an attempt. Servers that are away are waited for; any number of services may share them.
 
     With --once: exit code 0 when every object is in its table, 1 when units have failed or deletions were withheld, 69
     when something could not be listed, 75 when retries are due later.
     """
     readable = sys.stdout.isatty()
     settings = invocation.settings(quiet=readable)
-    _refuse_other_things(settings.home)
+    if settings.ledger_url is None:
+        _refuse_other_things(settings.home)
     if settings.home.is_dir():
         refuse_unwritable(settings.home)
     return asyncio.run(_once(settings, wait) if once else _serve(settings, readable=readable))
@@ -89,25 +94,30 @@ def _live(settings: Settings) -> LiveLines | None:
     return LiveLines(console(), settings) if sys.stdout.isatty() else None
 
 
-def _ignore(_settled: Settled) -> None:
-    """Log lines tell of every unit already."""
-
-
 async def _serve(settings: Settings, *, readable: bool) -> int:
     signals = Signals(settings, cut_off=exits.OK)
     live = _live(settings)
-    async with open_app(settings, on_settled=live.settled if live else _ignore) as app, sparing_what_stays():
-        try:
-            app.start_workers()
-            await app.start_service()
+    metrics = Metrics()
+
+    def on_settled(settled: Settled) -> None:
+        metrics.settled(settled)
+        if live is not None:
+            live.settled(settled)
+
+    async with made_app(settings, on_settled=on_settled, serves=True) as app, sparing_what_stays():
+        service = Service(app, metrics)
+
+        def started() -> None:
             if readable:
                 _welcome(app)
             log.info(
                 "run.started", home=str(settings.home), buckets=sorted({route.bucket for route in app.router.routes})
             )
-            await app.until(signals.stop)
+
+        try:
+            await service.serve(signals.stop, started)
         finally:
-            await app.stop(settings.drain_seconds, hurry=signals.hurry)
+            await service.stop(settings.drain_seconds, hurry=signals.hurry)
             if live is not None:
                 live.flush()
     log.info("run.ended", home=str(settings.home))
@@ -119,9 +129,12 @@ def _welcome(app: App) -> None:
     out = console()
     settings = app.settings
     route = app.router.routes[0]
-    folder = settings.buckets / route.bucket / route.prefix / "customers"
     out.print(f"lakedrop serves {settings.home}", style="bold")
-    out.print(f"  drop a CSV    {folder}/q1.csv     the folder names the table", soft_wrap=True)
+    if settings.store == "folder":
+        place = f"{settings.buckets / route.bucket / route.prefix}/customers/q1.csv"
+    else:
+        place = f"s3://{route.bucket}/{route.prefix}customers/q1.csv"
+    out.print(f"  drop a CSV    {place}     the folder names the table", soft_wrap=True)
     namespace = getattr(route.options, "namespace", "lakehouse")
     query = command(settings, "query", f"from {namespace}.customers limit 5")
     out.print(f"  query it      {query}", soft_wrap=True)
@@ -143,7 +156,7 @@ async def _once(settings: Settings, wait: float) -> int:
     async with open_app(settings, on_settled=on_settled) as app, sparing_what_stays():
         try:
             app.start_workers()
-            report, later = await signals.unless_stopped(_work_off(app, wait, live))
+            report, later = await signals.unless_stopped(work_off(app, wait, live))
             if live is not None:
                 live.flush()
             return await _verdict(app, report, later)
@@ -153,22 +166,37 @@ async def _once(settings: Settings, wait: float) -> int:
                 click.echo(tally.line())
 
 
-async def _work_off(app: App, wait: float, live: LiveLines | None) -> tuple[Report, list[Unsettled]]:
-    """Sweep, then work until no row is held or unsettled but those that are due later than `wait` seconds."""
+async def work_off(app: App, wait: float, live: LiveLines | None) -> tuple[Report, list[Unsettled]]:
+    """Do what `settle_all` does, with a progress bar of its own."""
     with progress(live.console if live else None) as bar:
         task = bar.add_task("comparing buckets and ledger", total=None)
-        report = await app.sweeper.sweep(progress=lambda report: bar.update(task, description=_comparing(report)))
-        bar.update(task, description="working")
-        while True:
-            await app.worked_off()
-            rows = [row for row in await app.units.unsettled(10_000) if row.key.handler in app.handlers]
-            last = app.clock() + round(wait * 1000)
-            later = [row for row in rows if not row.held and row.due > last]
-            if len(later) == len(rows):
-                return report, later
-            bar.update(task, description=_waiting(rows, app.clock()))
-            await asyncio.sleep(_pause(rows, app.clock()))
-            await app.waker.wake()
+        return await settle_all(app, wait, lambda text: bar.update(task, description=text))
+
+
+async def settle_all(app: App, wait: float, tell: Callable[[str], None]) -> tuple[Report, list[Unsettled]]:
+    """
+    Sweep, then work until no row is held or unsettled but those that are due later than `wait` seconds.
+
+    Args:
+        app: Open, with workers.
+        wait: Seconds.
+        tell: Is told what is being done.
+
+    Returns:
+        What the sweep found, and the rows that are due later.
+    """
+    report = await app.sweeper.sweep(progress=lambda report: tell(_comparing(report)))
+    tell("working")
+    while True:
+        await app.worked_off()
+        rows = [row for row in await app.units.unsettled(10_000) if row.key.handler in app.handlers]
+        last = app.clock() + round(wait * 1000)
+        later = [row for row in rows if not row.held and row.due > last]
+        if len(later) == len(rows):
+            return report, later
+        tell(_waiting(rows, app.clock()))
+        await asyncio.sleep(_pause(rows, app.clock()))
+        await app.waker.wake()
 
 
 def _pause(rows: list[Unsettled], now: int) -> float:
@@ -190,18 +218,19 @@ def _waiting(rows: list[Unsettled], now: int) -> str:
 
 
 async def _verdict(app: App, report: Report, later: list[Unsettled]) -> int:
-    """Record, name what is left, withheld or failed, and choose the exit code."""
+    """Record, name what is left, withheld or failed as the command's result, and choose the exit code."""
     await app.recorder.flush()
     settings = app.settings
-    out = console(error=True)
+    out = console()
+    await _try_tasks(app, out)
     failed = 0
-    async for bucket, chosen in _failed(app):
+    async for bucket, chosen in failed_units(app):
         failed += 1
         if failed <= LISTED:
-            out.print(f"failed: {bucket}/{shown(chosen.unit)}: {chosen.error}", soft_wrap=True)
+            out.print(f"failed: {bucket}/{shown(chosen.unit)}: {shown(chosen.error or '')}", soft_wrap=True)
     for row in later[:LISTED]:
         due = duration(max(row.due - app.clock(), 0) / 1000)
-        out.print(f"due in {due}: {row.key.bucket}/{shown(row.key.unit)}: {row.error}", soft_wrap=True)
+        out.print(f"due in {due}: {row.key.bucket}/{shown(row.key.unit)}: {shown(row.error or '')}", soft_wrap=True)
     for error in report.errors:
         out.print(error, soft_wrap=True)
     if report.withheld:
@@ -223,7 +252,18 @@ async def _verdict(app: App, report: Report, later: list[Unsettled]) -> int:
     return exits.FAILED if failed or report.withheld else exits.OK
 
 
-async def _failed(app: App) -> AsyncIterator[tuple[str, Chosen]]:
+async def _try_tasks(app: App, out: Console) -> None:
+    """Try the handlers' tasks once, and name what is left of them to the next run: no object waits for it."""
+    try:
+        left = await app.tasks.once()
+    except Exception:
+        log.exception("tasks.failed", next_try="at the next run")
+        return
+    for task in left[:LISTED]:
+        out.print(f"not done: {task.name} of {shown(task.target)}: {shown(task.error or '')}", soft_wrap=True)
+
+
+async def failed_units(app: App) -> AsyncIterator[tuple[str, Chosen]]:
     """Yield bucket and row of the failed units that a route still takes."""
     for handler, bucket in sorted({(route.handler, route.bucket) for route in app.router.routes}):
         async for row in app.units.select(handler, bucket, Selection(status=Status.FAILED.value)):

@@ -8,7 +8,7 @@ import json
 import click
 
 from consumer import exits
-from consumer.app import open_app
+from consumer.app import made_app, open_app
 from consumer.cli import Command, Invocation
 from consumer.settings import Settings
 from consumer.status import StatusReport, status_report
@@ -37,7 +37,8 @@ def status(invocation: Invocation, as_json: bool) -> int:
 
 
 async def _status(settings: Settings) -> StatusReport:
-    async with open_app(settings) as app:
+    async with made_app(settings) as app:
+        await app.open_ledger()  # no more is needed: the state can be told while the tables' catalog is away
         return await status_report(app)
 
 

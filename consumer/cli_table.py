@@ -19,7 +19,7 @@ from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.terminal import command, console, progress, shown
 from consumer.upkeep import LEASE, upkeep
-from handlers.contract import Upkeep
+from handlers.upkeep import Upkeep
 
 
 @click.group(cls=Group)

@@ -7,6 +7,8 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
 
 import click
 
@@ -21,7 +23,8 @@ from consumer.replay import Plan, Request
 from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.status import sweep_json
-from consumer.sweep import Report
+from consumer.sweep_certificate import Certificate, certify, lines_of
+from consumer.sweep_report import Report
 from consumer.tally import Tally
 from consumer.terminal import command, console, progress, shown
 from consumer.times import since as moment
@@ -37,6 +40,11 @@ ACTIONS = {
 }
 
 
+RATE = click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most this many units a second."
+)
+
+
 @asynccontextmanager
 async def working(app: App, signals: Signals) -> AsyncIterator[None]:
     """Have workers on a home; at the end what they hold is finished or put back."""
@@ -49,26 +57,44 @@ async def working(app: App, signals: Signals) -> AsyncIterator[None]:
 
 @click.command(
     cls=Command,
-    examples=("lakedrop sweep", "lakedrop sweep --json", "lakedrop sweep --accept-vanished"),
+    examples=(
+        "lakedrop sweep",
+        "lakedrop sweep --json",
+        "lakedrop sweep --rate 50",
+        "lakedrop sweep --accept-vanished",
+        "lakedrop sweep --certificate objects.jsonl.gz",
+    ),
 )
 @click.option(
     "--accept-vanished",
     is_flag=True,
     help="Also remove the rows of deleted objects when there are suspiciously many. Look at the bucket first.",
 )
+@click.option(
+    "--certificate",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Afterwards, write a line of JSON for every routed object: which table holds it, or why none does.",
+)
+@RATE
 @click.option("--json", "as_json", is_flag=True, help="The report for machines; docs/operations.md describes the keys.")
 @click.pass_obj
-def sweep(invocation: Invocation, accept_vanished: bool, as_json: bool) -> int:
+def sweep(
+    invocation: Invocation, *, accept_vanished: bool, certificate: Path | None, rate: float | None, as_json: bool
+) -> int:
     """
     Compare buckets and ledger now, and work off the difference.
 
     The service does this at its start and every `sweep_seconds`; both may run at the same time. Exit code 1 when
     deletions were withheld or a unit failed, 69 when a bucket could not be listed.
     """
-    return asyncio.run(_sweep(invocation.existing(), accept_vanished=accept_vanished, as_json=as_json))
+    settings = invocation.existing()
+    if rate is not None:
+        settings = settings.model_copy(update={"sweep_rate": rate})
+    return asyncio.run(_sweep(settings, accept_vanished=accept_vanished, certificate=certificate, as_json=as_json))
 
 
-async def _sweep(settings: Settings, *, accept_vanished: bool, as_json: bool) -> int:
+async def _sweep(settings: Settings, *, accept_vanished: bool, certificate: Path | None, as_json: bool) -> int:
     tally = Tally()
     signals = Signals(settings)
 
@@ -81,16 +107,42 @@ async def _sweep(settings: Settings, *, accept_vanished: bool, as_json: bool) ->
         await app.worked_off()
         return report
 
+    certified: Certificate | None = None
     async with open_app(settings, on_settled=tally.settled) as app, working(app, signals):
         with tally.shown("comparing buckets and ledger"):
             report = await signals.unless_stopped(work(app))
+            if certificate is not None and not report.errors:
+                certified = await signals.unless_stopped(_certify(app, certificate))
     if as_json:
-        click.echo(json.dumps({**sweep_json(report.json()), "worked": tally.json()}, indent=2, ensure_ascii=False))
+        told = {**sweep_json(report.json()), "worked": tally.json()}
+        if certified is not None:
+            told["certificate"] = certified.json()
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print_sweep(settings, report, tally)
+        if certified is not None:
+            _print_certificate(certified, certificate)
+        elif certificate is not None:
+            console().print(f"{certificate} was not written: not everything could be listed", style="red")
     if report.errors:
         return exits.UNAVAILABLE
     return exits.FAILED if report.withheld or tally.outcomes[Status.FAILED.value] else exits.OK
+
+
+async def _certify(app: App, path: Path) -> Certificate:
+    buckets = sorted({route.bucket for route in app.router.routes})
+    try:
+        with lines_of(path) as write:
+            return await certify(app.store, app.looker, app.units, buckets, write)
+    except OSError as error:
+        raise exits.CommandError(f"--certificate {path}: {error.strerror}") from error
+
+
+def _print_certificate(certified: Certificate, path: Path | None) -> None:
+    out = console()
+    counts = ", ".join(f"{number:,} {status}" for status, number in sorted(certified.objects.items()))
+    out.print(f"{path}: {numbered(certified.objects.total(), 'object')}: {counts}")
+    out.print(f"  SHA-256 {certified.digest}", soft_wrap=True)
 
 
 def _print_sweep(settings: Settings, report: Report, tally: Tally) -> None:
@@ -154,11 +206,10 @@ class Moment(click.ParamType[int]):
 @click.option("--handler-version", is_flag=True, help="Only units that another version of their handler wrote.")
 @click.option("--newest-first", is_flag=True, help="The most recently written objects first.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most this many units.")
-@click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most this many units a second."
-)
+@RATE
 @click.option("--force", is_flag=True, help="Also units that are as they should be.")
 @click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be done.")
+@click.option("--hand-over", is_flag=True, help="With --yes: have the services on RabbitMQ do it, and end at once.")
 @click.pass_obj
 def replay(
     invocation: Invocation,
@@ -174,6 +225,7 @@ def replay(
     rate: float | None,
     force: bool,
     yes: bool,
+    hand_over: bool,
 ) -> int:
     """
     Do chosen units again; says what it would do unless --yes.
@@ -182,6 +234,8 @@ def replay(
     units that are as they should be are left alone unless --force. Exit code 1 when a unit failed.
     """
     settings = invocation.existing()
+    if hand_over and settings.broker_url is None:
+        raise exits.CommandError("--hand-over: no broker_url, so there is nobody to hand over to", exits.USAGE)
     request = Request(
         bucket=bucket,
         prefix=prefix,
@@ -193,10 +247,11 @@ def replay(
         limit=limit,
         force=force,
     )
-    return asyncio.run(_replay(settings, request, rate=rate, yes=yes))
+    return asyncio.run(run_replay(settings, request, rate=rate, yes=yes, hand_over=hand_over))
 
 
-async def _replay(settings: Settings, request: Request, *, rate: float | None, yes: bool) -> int:
+async def run_replay(settings: Settings, request: Request, *, rate: float | None, yes: bool, hand_over: bool) -> int:
+    """Plan a replay, say what it is and, with `yes`, do it; returns the exit code."""
     tally = Tally()
     signals = Signals(settings)
 
@@ -204,7 +259,7 @@ async def _replay(settings: Settings, request: Request, *, rate: float | None, y
         await app.replay.run(plan, rate=rate)
         await app.worked_off()
 
-    async with open_app(settings, on_settled=tally.settled) as app:
+    async with open_app(settings, on_settled=tally.settled, serves=hand_over) as app:
         routed = sorted({route.bucket for route in app.router.routes})
         if request.bucket is not None and request.bucket not in routed:
             raise exits.CommandError(
@@ -213,15 +268,21 @@ async def _replay(settings: Settings, request: Request, *, rate: float | None, y
         with progress() as bar:
             bar.add_task("choosing units", total=None)
             plan = await signals.unless_stopped(app.replay.plan(request))
-        _print_plan(plan, done=yes)
-        if not yes:
-            if plan.work:
-                console().print("Nothing was done. The same command with --yes does it.")
-            return exits.OK
-        async with working(app, signals):
-            with tally.shown("working"):
-                tally.expect("working", len(plan.work))
-                await signals.unless_stopped(work(app, plan))
+        with plan.work:
+            _print_plan(plan, done=yes)
+            if not yes:
+                if plan.work:
+                    console().print("Nothing was done. The same command with --yes does it.")
+                return exits.OK
+            if hand_over:
+                await app.open_broker()
+                await signals.unless_stopped(app.replay.run(plan, rate=rate))
+                console().print(f"Handed over; watch it with {command(settings, 'status')}")
+                return exits.OK
+            async with working(app, signals):
+                with tally.shown("working"):
+                    tally.expect("working", len(plan.work))
+                    await signals.unless_stopped(work(app, plan))
     tally.print(console(), settings)
     return exits.FAILED if tally.outcomes[Status.FAILED.value] else exits.OK
 
@@ -234,7 +295,7 @@ def _print_plan(plan: Plan, *, done: bool) -> None:
             out.print(f"  {number:,} {ACTIONS[action]}")
     if done:
         return
-    for candidate in plan.work[:LISTED]:
+    for candidate in islice(plan.work, LISTED):
         place = f"{candidate.key.bucket}/{shown(candidate.key.unit)}"
         out.print(f"    {candidate.action:<7} {place}  {candidate.size:,} bytes", no_wrap=True, overflow="ellipsis")
     if len(plan.work) > LISTED:

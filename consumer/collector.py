@@ -12,17 +12,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-YOUNG: Final = 20_000
-"""New objects before the young ones are looked through: more than die by themselves while a few files are read."""
+YOUNG: Final = 200_000
+"""
+New objects before the young ones are looked through: as many as all units in flight have. Fewer are looked through in
+vain, as nearly all of them still live: with 20,000 it took 70 microseconds for each small file, with 200,000 ten.
+"""
 
 THRESHOLDS: Final = (YOUNG, 20, 50)
 
 
 @asynccontextmanager
 async def sparing_what_stays() -> AsyncIterator[None]:
-    """Leave alone what was made so far, and look less often through what is made in this block."""
+    """
+    Leave alone what was made so far, and look less often through what is made in this block.
+
+    Garbage of the start is left alone, too: collecting it first took 160 ms, a third of what starting does, and found
+    486 of 189,000 objects.
+    """
     before = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     try:

@@ -16,13 +16,14 @@ from typing import Final
 
 import pyarrow as pa
 
-from consumer.app import App, open_app
+from consumer.app import made_app
 from consumer.demo_files import Sample, customers, samples
 from consumer.demo_view import DemoView
 from consumer.exits import CONFIGURATION, SOFTWARE, CommandError
 from consumer.held import Settled
-from consumer.kinds import query
+from consumer.kinds_csv import query
 from consumer.protocol import QUIET
+from consumer.service import Service
 from consumer.settings import CONFIG_FILE, Settings
 from consumer.terminal import command
 from consumer.times import iso
@@ -102,27 +103,27 @@ class Demo:
 
     async def run(self) -> None:
         """Show everything, from the first file to what to try next."""
-        async with self._service() as app:
-            await (
-                app.sweeper.sweep()
-            )  # takes its turn after the one at the start, so that events come first from here on
+        async with self._service() as service:
+            app = service.app
+            # Takes its turn after the one at the start, so that events come first from here on.
+            await app.sweeper.sweep()
             await self._arrivals()
             await self._replacement()
-            await self._missed_events(app)
+            await self._missed_events(service)
             await app.recorder.flush()
             await self._tables()
             self._view.why(await why_report(app, BUCKET, REPLACED), iso(app.clock()))
         self._view.next_steps(self._settings)
 
     @asynccontextmanager
-    async def _service(self) -> AsyncIterator[App]:
-        async with open_app(self._settings, on_settled=self._settled) as app:
-            app.start_workers()
-            await app.start_service()
+    async def _service(self) -> AsyncIterator[Service]:
+        async with made_app(self._settings, on_settled=self._settled, serves=True) as app:
+            service = Service(app)
             try:
-                yield app
+                await service.start()
+                yield service
             finally:
-                await app.stop(self._settings.drain_seconds)
+                await service.stop(self._settings.drain_seconds)
 
     async def _arrivals(self) -> None:
         self._view.title("Files arrive")
@@ -141,15 +142,15 @@ class Demo:
         self._view.note(f"rows of this file in lakehouse.customers: {before} before, {await self._count(sql)} now")
         await asyncio.sleep(self._pause)
 
-    async def _missed_events(self, app: App) -> None:
+    async def _missed_events(self, service: Service) -> None:
         self._view.title("Events get lost: one file is deleted, one copied in, and the service is not told")
-        await app.stop_watching()
+        await service.stop_watching()
         self._path(DELETED).unlink()
         self._view.removed(DELETED)
         self._drop(Sample(UNANNOUNCED, customers(421, 75).encode(), "without an event"))
         await asyncio.sleep(self._pause)
         async with self._settling([DELETED, UNANNOUNCED]):
-            self._view.swept(await app.sweeper.sweep())
+            self._view.swept(await service.app.sweeper.sweep())
 
     async def _tables(self) -> None:
         self._view.title("The tables")

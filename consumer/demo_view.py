@@ -14,7 +14,7 @@ from consumer.detail_text import indented, reading
 from consumer.held import Settled
 from consumer.live import line
 from consumer.settings import Settings
-from consumer.sweep import Report
+from consumer.sweep_report import Report
 from consumer.table_text import print_table
 from consumer.terminal import command, shown
 from consumer.times import duration

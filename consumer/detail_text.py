@@ -22,7 +22,7 @@ LONGEST_NAME: Final = 40
 
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space", ":": "colon"}
 
-_READING: Final = ("encoding", "compression", "delimiter", "quote", "escape", "header_line")
+_READING: Final = ("encoding", "compression", "delimiter", "quote", "escape", "header_line", "skipped_lines", "skipped")
 _LISTED: Final = (*_READING, "columns", "column_count", "warnings", "rejects", "dialect_reason")
 
 
@@ -44,9 +44,11 @@ def reading(detail: Mapping[str, Any], *, usual: bool = True) -> str:
         detail.get("compression", ""),
         encoding if usual or encoding != "utf-8" else "",
         DELIMITERS.get(delimiter, f"delimiter {shown(delimiter)}") if delimiter and (usual or delimiter != ",") else "",
+        "no delimiter" if usual and detail.get("delimiter") == "" else "",
         "no quotes" if not quote else f"quote {quote}" if quote != '"' else "",
         f"escape {detail['escape']}" if detail.get("escape") else "",
-        "names generated" if header == 0 else f"header on line {header} (above it: skipped)" if header > 1 else "",
+        "names generated" if header == 0 else f"header on line {header}" if header > 1 else "",
+        f"{numbered(detail['skipped_lines'], 'line')} skipped" if detail.get("skipped_lines") else "",
     ]
     return ", ".join(fact for fact in facts if fact)
 
@@ -73,6 +75,9 @@ def print_detail(out: Console, detail: Mapping[str, Any], *, indent: int, column
         indented(out, Text(shown(detail["dialect_reason"]), "dim"), indent)
     for warning in detail.get("warnings") or []:
         indented(out, Text(f"warning: {shown(warning)}", "yellow"), indent)
+    for skipped in detail.get("skipped") or []:
+        text = Text(f"{' ' * indent}skipped line {skipped['line']:,}: {shown(skipped['text'])}", "dim")
+        out.print(text, no_wrap=True, overflow="ellipsis")
     print_rejects(out, detail.get("rejects") or [], indent=indent)
     print_columns(out, detail, indent=indent, most=columns)
 

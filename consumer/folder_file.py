@@ -37,15 +37,18 @@ def hash_file(path: bytes) -> tuple[FileStamp, str]:
         OSError: It cannot be read.
     """
     for _ in range(2):
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (pathlib has no bytes)
-            before = FileStamp.of(os.fstat(file.fileno()))
+        file = _opened(path)
+        try:
+            before = FileStamp.of(os.fstat(file))
             digest = xxh3_128()
             if before.size <= SMALL_FILE:
-                digest.update(file.readall())
+                digest.update(_content_of(file, before.size))
             else:
                 _update_from(file, digest)
-            if FileStamp.of(os.fstat(file.fileno())) == before:
+            if FileStamp.of(os.fstat(file)) == before:
                 return before, digest.hexdigest()
+        finally:
+            os.close(file)
     raise Unstable
 
 
@@ -57,9 +60,12 @@ def provisional_etag(prefix: str, stamp: FileStamp) -> str:
 def read_exactly(path: bytes, stamp: FileStamp, etag: str, doubt: Callable[[], None]) -> bytes:
     """Return the content of a small file as `ExactReader` would, in half the time."""
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (pathlib has no bytes)
-            content = file.readall()
-            after = FileStamp.of(os.fstat(file.fileno()))
+        file = _opened(path)
+        try:
+            content = _content_of(file, stamp.size)
+            after = FileStamp.of(os.fstat(file))
+        finally:
+            os.close(file)
     except OSError as error:
         raise _translated(path, error) from error
     if after != stamp:
@@ -163,7 +169,23 @@ def _translated(path: bytes, error: OSError) -> Exception:
     return TransientError(f"{name}: {error.strerror or error}")
 
 
-def _update_from(file: io.FileIO, digest: xxh3_128) -> None:
+def _opened(path: bytes) -> int:
+    """Open a file to be read; a small one takes half the time without a Python object around it."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _content_of(file: int, size: int) -> bytes:
+    """Return all of a small file; `size` is what it is said to have."""
+    content = os.read(file, size + 1)
+    if len(content) == size:
+        return content
+    pieces = [content]
+    while piece := os.read(file, _BLOCK):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _update_from(file: int, digest: xxh3_128) -> None:
     block = memoryview(bytearray(_BLOCK))
-    while count := file.readinto(block):
+    while count := os.readv(file, [block]):
         digest.update(block[:count])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from consumer import retry
-from consumer.ledger_rows import receipt_json
+from consumer.ledger_rows import short_receipt_json
 from consumer.look import Look
 from consumer.protocol import QUIET, UNROUTED, Row, Status, Step
 from consumer.workitem import Hint, UnitKey
@@ -15,6 +15,9 @@ from handlers.contract import ABSENT, Receipt
 
 STORE = "store"
 """Step of a look that got no answer from the store."""
+
+SINK = "sink"
+"""Step of a claim whose sink was away: no attempt is charged."""
 
 CHANGING = "changing"
 """Step of a claim that gave up for now on an object that keeps changing under the reader."""
@@ -57,14 +60,13 @@ class Held:
         return self.row.lease_token or ""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What ended a look, for logs, tests and people who wait."""
 
     key: UnitKey
     status: Status
     step: str
-    """The `Step` that led here, or "stop", "store", "changing", "no route"."""
+    """The `Step` that led here, or "stop", "store", "sink", "changing", "no route"."""
     row: Row | None
     """The row as SETTLE left it; None when the claim was lost."""
     receipt: Receipt | None
@@ -101,8 +103,8 @@ def entries_of(
     if wake_at is not None:
         detail["wake_at"] = wake_at
     if receipt is not None:
-        detail |= {"status": "success", "receipt": receipt_json(receipt)}
-    elif status is Status.FAILED and step != STORE:
+        detail |= {"status": "success", "receipt": short_receipt_json(receipt)}
+    elif status is Status.FAILED and step not in (STORE, SINK):
         detail["status"] = "failed"
     return [entry_of(held, look, status.value, detail, at)]
 

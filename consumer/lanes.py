@@ -2,7 +2,8 @@
 Threads for blocking work, one per lane, so that each kind waits only for its own.
 
 `cpu` cooks small files, `stream` reads large ones, `commit` writes table metadata, `ledger` runs transactions, `store`
-hashes files. Work on a lane cannot be interrupted, only waited for; all of it is safe to run twice.
+hashes files, `ping` asks whether servers are there. Work on a lane cannot be interrupted, only waited for; all of it is
+safe to run twice.
 """
 
 from __future__ import annotations

@@ -9,10 +9,8 @@ import sqlalchemy as sa
 from consumer import ledger_statements as statements
 from consumer.etag_cache import FileStamp
 from consumer.ledger import Ledger
+from consumer.ledger_many import Lookup, Many
 from consumer.ledger_schema import folder_etags
-
-LOOKUP = 500
-"""Keys of one look-up."""
 
 PAGE = 1000
 """Keys of one short read transaction."""
@@ -23,40 +21,33 @@ class FolderEtags:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        dialect = ledger.engine.dialect
+        self._known = Lookup(statements.known_etags(dialect.name), dialect)
+        self._put = Many(statements.put_etags(dialect.name), dialect, folder_etags.columns.keys())
 
     async def get_many(self, bucket: str, keys: Sequence[str]) -> dict[str, tuple[FileStamp, str]]:
         """Return what is known of some keys of a bucket."""
 
         def look(connection: sa.Connection) -> dict[str, tuple[FileStamp, str]]:
-            found = {}
-            for start in range(0, len(keys), LOOKUP):
-                some = folder_etags.c.key.in_(keys[start : start + LOOKUP])
-                for row in connection.execute(sa.select(folder_etags).where(folder_etags.c.bucket == bucket, some)):
-                    found[row.key] = (FileStamp(row.size, row.mtime_ns, row.ctime_ns, row.inode), row.etag)
-            return found
+            rows = self._known.run(connection, {"bucket": bucket, "keys": list(keys)})
+            return {row.key: (FileStamp(row.size, row.mtime_ns, row.ctime_ns, row.inode), row.etag) for row in rows}
 
         return await self._ledger.read(look)
 
     async def put_many(self, bucket: str, entries: Mapping[str, tuple[FileStamp, str]]) -> None:
         """Remember the ETags of some keys."""
-        values = [
+        rows = [
             {"bucket": bucket, "key": key, "etag": etag, **state._asdict()} for key, (state, etag) in entries.items()
         ]
-        if values:
-            await self._ledger.write(
-                lambda connection: connection.execute(statements.put_etags(connection.dialect.name), values)
-            )
+        if rows:
+            await self._ledger.write(lambda connection: self._put.run(connection, rows))
 
     async def drop_many(self, bucket: str, keys: Sequence[str]) -> None:
         """Forget the ETags of some keys."""
-        mine = sa.delete(folder_etags).where(folder_etags.c.bucket == bucket)
-
-        def drop(connection: sa.Connection) -> None:
-            for start in range(0, len(keys), LOOKUP):
-                connection.execute(mine.where(folder_etags.c.key.in_(keys[start : start + LOOKUP])))
-
+        mine = statements.drop_etags(self._ledger.engine.dialect.name)
         if keys:
-            await self._ledger.write(drop)
+            where = {"bucket": bucket, "keys": list(keys)}
+            await self._ledger.write(lambda connection: connection.execute(mine, where))
 
     async def pages(self, bucket: str) -> AsyncIterator[Sequence[str]]:
         """Yield the keys of a bucket that are known, in byte order, some at a time."""

@@ -33,6 +33,8 @@ class Group:
     """The calls of one transaction, by kind."""
 
     calls: dict[str, list[Call]] = field(default_factory=dict)
+    tries: int = 0
+    """How often it was run; the answers to all but the last were lost."""
 
     def of(self, kind: str) -> list[Call]:
         """Return the calls of a kind, in the order they were made."""
@@ -72,23 +74,30 @@ class Gathering:
     async def _flush(self) -> None:
         try:
             while self._waiting.calls:
-                group = self._take()
-                calls = [call for kind in group.calls.values() for call in kind]
-                try:
-                    results = await self._write(partial(self._execute, group))
-                except BaseException as error:
-                    for call in calls:
-                        if not call.future.done():
-                            call.future.set_exception(error)
-                    if not isinstance(error, Exception):
-                        raise
-                    continue
-                for call in calls:
-                    if not call.future.done():
-                        call.future.set_result(results[id(call)])
+                await self._run(self._take())
         finally:
             self._flusher = None
             self._give_up()
+
+    async def _run(self, group: Group) -> None:
+        """Run a group, each call alone when the database refuses a value: the others are not to suffer from it."""
+        calls = [(kind, call) for kind, calls in group.calls.items() for call in calls]
+        try:
+            results = await self._write(partial(self._execute, group))
+        except BaseException as error:
+            if len(calls) > 1 and _refuses_a_value(error):
+                for kind, call in calls:
+                    await self._run(Group({kind: [call]}))
+                return
+            for _, call in calls:
+                if not call.future.done():
+                    call.future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for _, call in calls:
+            if not call.future.done():
+                call.future.set_result(results[id(call)])
 
     def _ended(self, flusher: asyncio.Task[None]) -> None:
         """Let nobody wait for a flusher that was cancelled before it began."""
@@ -110,3 +119,8 @@ class Gathering:
         group = Group({kind: calls[:GROUP] for kind, calls in waiting.items()})
         self._waiting = Group({kind: calls[GROUP:] for kind, calls in waiting.items() if len(calls) > GROUP})
         return group
+
+
+def _refuses_a_value(error: BaseException) -> bool:
+    """Whether the values of some call may be to blame: a NUL in a key, which PostgreSQL does not take."""
+    return isinstance(error, sa.exc.StatementError | UnicodeError) and not isinstance(error, sa.exc.OperationalError)

@@ -19,7 +19,7 @@ class Leases:
         """Take a lease that is free; with `due` only when its next time has come."""
 
         def take(connection: sa.Connection) -> bool:
-            now = self._ledger.clock()
+            now = self._ledger.clock.now(connection)
             clocks = {"now": now, "due": now if due else 1 << 62}
             values = {"name": name, "token": token, "until": now + self._ledger.lease_ms}
             rows = connection.execute(statements.take_lease(connection.dialect.name), {**values, **clocks}).all()
@@ -32,7 +32,8 @@ class Leases:
 
         def extend(connection: sa.Connection) -> bool:
             mine = sa.update(leases).where(leases.c.name == name, leases.c.token == token)
-            return connection.execute(mine.values(until=self._ledger.clock() + self._ledger.lease_ms)).rowcount == 1
+            until = self._ledger.clock.now(connection) + self._ledger.lease_ms
+            return connection.execute(mine.values(until=until)).rowcount == 1
 
         return await self._ledger.write(extend)
 

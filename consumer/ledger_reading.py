@@ -1,7 +1,8 @@
 """
 A ledger that is only read: of a home whose service may be running, may be stopped, or never ran.
 
-SQLite itself refuses to write. As any reader of a database in WAL mode it makes the files `-wal` and `-shm` beside it.
+The database itself refuses to write. As any reader of a SQLite file in WAL mode it makes the files `-wal` and `-shm`
+beside it.
 """
 
 from __future__ import annotations
@@ -14,31 +15,43 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from consumer.ledger import BUSY_TIMEOUT_MS, Ledger, Run, sqlite_engine
+from consumer.ledger import Ledger
 from consumer.ledger_etags import FolderEtags
+from consumer.ledger_postgres import PostgresEngine
 from consumer.ledger_schema import MIGRATIONS, migrations
+from consumer.ledger_sqlite import BUSY_TIMEOUT_MS, Run, SqliteEngine, sqlite_engine
 
 
-class LedgerReading(Ledger):
-    """The ledger of a file, or an empty one in memory where there is none."""
+async def open_reading(
+    url: str | None, path: Path, *, run: Run, clock: Callable[[], int], new_id: Callable[[], str]
+) -> Ledger:
+    """
+    Open a ledger that is there, or an empty one in memory; see `open_engine` for `url`, `path` and `run`.
 
-    def __init__(self, path: Path, *, run: Run, clock: Callable[[], int], new_id: Callable[[], str]) -> None:
-        self._there = path.is_file()
-        engine = _reading_engine(path) if self._there else sqlite_engine(None)
-        super().__init__(engine, run=run, clock=clock, new_id=new_id)
+    Raises:
+        RuntimeError: Its tables are another program's.
+        LedgerUnavailable, sqlalchemy.exc.DBAPIError: It cannot be read.
+    """
+    if url is not None:
+        ledger = Ledger(PostgresEngine(url, reads_only=True), clock=clock, new_id=new_id)
+    elif path.is_file():  # noqa: ASYNC240 (one look at the file that is about to be opened)
+        ledger = Ledger(SqliteEngine(_reading(path), run), clock=clock, new_id=new_id)
+    else:
+        return await _empty(run, clock, new_id)
+    try:
+        if await ledger.read(_is_of_this_program):
+            return ledger
+    except BaseException:
+        await ledger.aclose()
+        raise
+    await ledger.aclose()
+    return await _empty(run, clock, new_id)
 
-    async def open(self) -> None:
-        """
-        See whether its tables are those of this program.
 
-        Raises:
-            RuntimeError: They are another program's.
-            sqlalchemy.exc.DBAPIError: It cannot be read.
-        """
-        if self._there:
-            await self.read(_refuse_other_schema)
-        else:
-            await super().open()
+async def _empty(run: Run, clock: Callable[[], int], new_id: Callable[[], str]) -> Ledger:
+    ledger = Ledger(sqlite_engine(None, run), clock=clock, new_id=new_id)
+    await ledger.open()
+    return ledger
 
 
 class KnownEtags(FolderEtags):
@@ -51,7 +64,7 @@ class KnownEtags(FolderEtags):
         """Forget nothing."""
 
 
-def _reading_engine(path: Path) -> sa.Engine:
+def _reading(path: Path) -> sa.Engine:
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
 
     def connect() -> sqlite3.Connection:
@@ -67,10 +80,14 @@ def _reading_engine(path: Path) -> sa.Engine:
     return engine
 
 
-def _refuse_other_schema(connection: sa.Connection) -> None:
+def _is_of_this_program(connection: sa.Connection) -> bool:
+    """Return whether there are tables at all; those of another program raise."""
+    if not sa.inspect(connection).has_table(migrations.name):
+        return False
     found = connection.scalar(sa.select(sa.func.max(migrations.c.number)))
     if found != len(MIGRATIONS):
         raise RuntimeError(
             f"the ledger has schema {found}, this program reads {len(MIGRATIONS)}: `lakedrop status` of the newer "
             "program brings an older ledger up to date"
         )
+    return True

@@ -7,6 +7,7 @@ One schema for SQLite (embedded) and PostgreSQL (replicas). Text compares in byt
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -16,6 +17,11 @@ metadata = sa.MetaData()
 def _text(**options: object) -> sa.Text:
     """Text that compares by byte, which SQLite does by itself and PostgreSQL under the collation "C"."""
     return sa.Text(**options).with_variant(sa.Text(collation="C"), "postgresql")  # type: ignore[arg-type]
+
+
+def _only(rows: sa.ColumnElement[bool]) -> dict[str, Any]:
+    """Options of an index of some rows."""
+    return {"sqlite_where": rows, "postgresql_where": rows}
 
 
 #: Row identity everywhere.
@@ -40,7 +46,7 @@ units = sa.Table(
     sa.Column("wake_at", sa.BigInteger),
     sa.Column("hinted_at", sa.BigInteger),
     sa.Column("suspect_until", sa.BigInteger),
-    # Not part of the protocol: for people, and to tell a SETTLE that hit its row from one that came too late.
+    # Not part of the protocol: tells a SETTLE that hit its row, now or at an earlier try, from one that came too late.
     sa.Column("settled_token", _text()),
     sa.Column("error_class", _text()),
     sa.Column("error", _text()),
@@ -50,9 +56,9 @@ units = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
-sa.Index("units_lease_token", units.c.lease_token, sqlite_where=units.c.lease_token.is_not(None))
-sa.Index("units_lease_until", units.c.lease_until, sqlite_where=units.c.lease_token.is_not(None))
-sa.Index("units_wake_at", units.c.wake_at, sqlite_where=units.c.wake_at.is_not(None))
+sa.Index("units_lease_token", units.c.lease_token, **_only(units.c.lease_token.is_not(None)))
+sa.Index("units_lease_until", units.c.lease_until, **_only(units.c.lease_token.is_not(None)))
+sa.Index("units_wake_at", units.c.wake_at, **_only(units.c.wake_at.is_not(None)))
 sa.Index("units_status", units.c.status, units.c.updated_at)
 
 history = sa.Table(
@@ -73,7 +79,7 @@ history = sa.Table(
 )
 sa.Index("history_unit", history.c.handler, history.c.bucket, history.c.unit, history.c.id)
 sa.Index("history_at", history.c.at)
-sa.Index("history_recorded", history.c.handler, history.c.id, sqlite_where=history.c.recorded.is_(False))
+sa.Index("history_recorded", history.c.handler, history.c.id, **_only(history.c.recorded.is_(False)))
 
 leases = sa.Table(
     "leases",
@@ -104,6 +110,48 @@ folder_etags = sa.Table(
     sa.Column("etag", _text(), nullable=False),
 )
 
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    sa.Column("name", _text(), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+)
+
+wanted_sweeps = sa.Table(
+    "wanted_sweeps",
+    metadata,
+    sa.Column("bucket", _text(), primary_key=True),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    sa.Column("reason", _text(), nullable=False),
+)
+
+sweep_progress = sa.Table(
+    "sweep_progress",
+    metadata,
+    sa.Column("area", _text(), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("ranges", sa.JSON, nullable=False),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("handler", _text(), primary_key=True),
+    sa.Column("name", _text(), primary_key=True),
+    sa.Column("target", _text(), primary_key=True),
+    sa.Column("wanted", _text(), nullable=False),
+    sa.Column("done", _text()),
+    sa.Column("done_at", sa.BigInteger),
+    sa.Column("detail", sa.JSON(none_as_null=True)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("error_class", _text()),
+    sa.Column("error", _text()),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    # NULL: done, in the version that is wanted.
+    sa.Column("next_at", sa.BigInteger),
+)
+
 migrations = sa.Table(
     "migrations",
     metadata,
@@ -116,8 +164,24 @@ def _create(connection: sa.Connection) -> None:
     metadata.create_all(connection, tables=[units, history, leases, sweeps, folder_etags])
 
 
+def _bridge(connection: sa.Connection) -> None:
+    metadata.create_all(connection, tables=[checkpoints, wanted_sweeps])
+
+
+MIGRATING: Final = 0x6C616B6564726F70
+"""Key of the lock that lets one process at a time migrate a PostgreSQL database: "lakedrop"."""
+
+
+def _sweep_progress(connection: sa.Connection) -> None:
+    metadata.create_all(connection, tables=[sweep_progress])
+
+
+def _tasks(connection: sa.Connection) -> None:
+    metadata.create_all(connection, tables=[tasks])
+
+
 #: Migration number = position + 1. Only ever append.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create,)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create, _bridge, _sweep_progress, _tasks)
 
 
 def migrate(connection: sa.Connection, now: int) -> int:
@@ -127,6 +191,9 @@ def migrate(connection: sa.Connection, now: int) -> int:
     Raises:
         RuntimeError: A newer program has migrated this ledger already.
     """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))  # of a large table, or behind another process's
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
     migrations.create(connection, checkfirst=True)
     rows = connection.execute(sa.select(migrations.c.number, migrations.c.applied_at))
     applied: dict[int, int] = {row.number: row.applied_at for row in rows}

@@ -27,6 +27,8 @@ class _Waiting(NamedTuple):
 class _Queue:
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_dead = name.startswith(dead_queue(""))
+        self.is_live = name.startswith(work_queue(""))
         self.waiting: deque[_Waiting] = deque()
         self.readers: dict[LocalConsumer, None] = {}
         """In the order they came, so that a run in virtual time can be repeated."""
@@ -69,10 +71,10 @@ class LocalBroker:
     async def publish(self, queue: str, message: Message) -> None:
         """Put a message on a queue; see the class for what happens when it is full."""
         target = self._queue(queue)
-        if queue.startswith(dead_queue("")):
+        if target.is_dead:
             while len(target.waiting) >= self._dead_bound:
                 target.take()
-        elif not queue.startswith(work_queue("")):
+        elif not target.is_live:
             while not self._closed and len(target.waiting) >= self._bound:
                 target.room.clear()
                 await target.room.wait()
@@ -107,7 +109,10 @@ class LocalBroker:
             queue.room.set()
 
     def _queue(self, name: str) -> _Queue:
-        return self._queues.setdefault(name, _Queue(name))
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = _Queue(name)
+        return queue
 
 
 class LocalConsumer:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from consumer.router import Route, Router
 from consumer.store import UNSTABLE, NoSuchBucket, Store
 from consumer.workitem import UnitKey
-from handlers.contract import Handler, ObjectRef, Planner, StoredObject, TransientError, Unit, fingerprint
+from handlers.contract import Handler, ObjectRef, StoredObject, TransientError, Unit, fingerprint
+from handlers.planner import Planner
 
 UNSTABLE_PAUSE = 1.0
 """Seconds until a unit with an object that is being written is looked at again."""
@@ -45,14 +46,19 @@ class Looker:
         self._store = store
         self._router = router
         self._handlers = handlers
+        self._queues = {route.name: route.queue for route in router.routes if route.queue is not None}
 
     def unit_of(self, bucket: str, key: str) -> tuple[Route, UnitKey] | None:
         """Return the route of an object and the unit it belongs to; None when no route takes it."""
+        named = self.named_unit_of(bucket, key)
+        return None if named is None else (named[0], UnitKey(named[0].handler, bucket, named[1]))
+
+    def named_unit_of(self, bucket: str, key: str) -> tuple[Route, str] | None:
+        """Return the route of an object and its unit's name, for who asks about millions; None as `unit_of` does."""
         route = self._router.match(bucket, key)
         if route is None:
             return None
-        unit = self._handlers[route.handler].unit_of(ObjectRef(bucket, key), route.options)
-        return route, UnitKey(route.handler, bucket, unit)
+        return route, self._handlers[route.handler].unit_of(ObjectRef(bucket, key), route.options)
 
     def route_of(self, key: UnitKey) -> Route | None:
         """Return the route of a unit, also of one without objects."""
@@ -60,6 +66,15 @@ class Looker:
             route = self._router.match(key.bucket, key.unit)
             return route if route is not None and route.handler == key.handler else None
         return self._router.covering(key.bucket, key.unit, key.handler)
+
+    def queue_of(self, key: UnitKey, route: str) -> str:
+        """Name the queues for a unit's hints; `route` is the name of its route where that is known, else empty."""
+        if not self._queues:
+            return key.handler
+        if not route:
+            found = self.route_of(key)
+            route = "" if found is None else found.name
+        return self._queues.get(route, key.handler)
 
     async def look(self, key: UnitKey) -> Look | None:
         """

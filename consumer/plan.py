@@ -20,18 +20,8 @@ from consumer.router import Route, Router
 from consumer.store import AccessDenied, Store
 from consumer.watched import Watched
 from consumer.workitem import UnitKey
-from handlers.contract import (
-    ABSENT,
-    Forecast,
-    PermanentError,
-    Planner,
-    Receipt,
-    Skip,
-    StoredObject,
-    TransientError,
-    Unit,
-    fingerprint,
-)
+from handlers.contract import ABSENT, PermanentError, Receipt, Skip, StoredObject, TransientError, Unit, fingerprint
+from handlers.planner import Forecast, Planner
 
 PAGE: Final = 1000
 """Units planned at once: their objects and forecasts are held in memory, nothing else is."""

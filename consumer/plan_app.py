@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from consumer.app import Context, wall_clock
+from consumer.app import wall_clock
 from consumer.exits import CommandError
-from consumer.folder_store import FolderStore
+from consumer.handler_context import Context
 from consumer.ids import RandomIds
 from consumer.kinds import builtin_kinds
 from consumer.lanes import Lanes
-from consumer.ledger_reading import KnownEtags, LedgerReading
+from consumer.ledger_reading import KnownEtags, open_reading
 from consumer.ledger_views import Units
+from consumer.parts import LEDGER_FILE, make_store
 from consumer.plan import Planning
 from consumer.routes import HandlerKind, build_router
 from consumer.settings import Settings
-from handlers.contract import Planner, StoredObject
+from handlers.contract import StoredObject
+from handlers.planner import Planner
 
 
 @asynccontextmanager
@@ -43,13 +45,14 @@ async def open_planning(
     async with AsyncExitStack() as stack:
         lanes = Lanes()
         stack.push_async_callback(lanes.aclose)
-        path = settings.home / "ledger.db"
-        ledger = LedgerReading(path, run=lanes.on("ledger"), clock=wall_clock, new_id=RandomIds())
-        stack.push_async_callback(ledger.aclose)
+        path = settings.home / LEDGER_FILE
+        url = None if settings.ledger_url is None else settings.ledger_url.get_secret_value()
         try:
-            await ledger.open()
+            ledger = await open_reading(url, path, run=lanes.on("ledger"), clock=wall_clock, new_id=RandomIds())
         except Exception as error:
-            raise CommandError(f"{path} cannot be read: {getattr(error, 'orig', error)}") from error
+            place = path if url is None else "the ledger's database"
+            raise CommandError(f"{place} cannot be read: {getattr(error, 'orig', error)}") from error
+        stack.push_async_callback(ledger.aclose)
         context = Context(settings.home, lanes, ledger)
         planners: dict[str, Planner] = {}
         for name in sorted({route.handler for route in router.routes}):
@@ -62,11 +65,8 @@ async def open_planning(
             except Exception as error:
                 raise CommandError(f"handler {name} cannot plan: {type(error).__name__}: {error}") from error
             stack.push_async_callback(planners[name].aclose)
-        store = FolderStore(
-            settings.buckets,
-            KnownEtags(ledger),
-            clock=wall_clock,
-            run=lanes.on("store"),
-            report=lambda _bucket, _path, _reason: None,
+        store = make_store(
+            settings, KnownEtags(ledger), lanes, clock=wall_clock, report=lambda _bucket, _path, _reason: None
         )
+        stack.push_async_callback(store.aclose)
         yield Planning(store=store, router=router, planners=planners, units=Units(ledger), reading=reading)

@@ -34,6 +34,7 @@ class PlanText:
     def __init__(self, out: Console) -> None:
         self._out = out
         self._target: str | None = None
+        self._sum = Target(target="")
         self._listed = Counter[str]()
         self._more = Counter[str]()
 
@@ -44,9 +45,11 @@ class PlanText:
         target = planned.target or f"{planned.bucket}, in no table"
         if target != self._target:
             self._end_target()
-            self._target = target
+            self._target, self._sum = target, Target(target=target)
             created = " (new)" if planned.changes.get("created") else ""
             self._out.print(Text.assemble((shown(target), "bold"), (created, "green")))
+        if planned.target is not None:
+            self._sum.add(planned)
         if self._listed[planned.action] == LISTED:
             self._more[planned.action] += 1
             return
@@ -60,13 +63,17 @@ class PlanText:
             indented(self._out, text, 6)
         for warning in planned.detail.get("warnings", ()):
             indented(self._out, Text(f"warning: {shown(warning)}", "yellow"), 6)
-        print_rejects(self._out, planned.detail.get("rejects", ()), indent=6, most=1)
+        rejects = planned.detail.get("rejects", ())
+        print_rejects(self._out, rejects, indent=6, most=1)
+        if rejects and (more := planned.counts.get("rejected", 0) - 1) > 0:
+            indented(self._out, Text(f"and {more:,} more rejected", "dim"), 6)
 
     def end(self, totals: Totals) -> None:
         """Print the sums."""
         self._end_target()
-        if totals.targets:
-            self._print_targets(list(totals.targets.values()))
+        # A table of one unit is told of above.
+        if several := [target for target in totals.targets.values() if target.units > 1]:
+            self._print_targets(several)
             self._out.print()
         if totals.reasons["vanished"] and totals.units["remove"]:
             self._out.print("A sweep withholds deletions when there are suspiciously many.", style="dim")
@@ -83,6 +90,8 @@ class PlanText:
     def _end_target(self) -> None:
         for action, number in self._more.items():
             self._out.print(Text(f"    and {number:,} more {ACTIONS[action]}", "dim"))
+        if self._sum.created and self._sum.new:
+            indented(self._out, Text.assemble(("columns: ", "dim"), _named(self._sum.new)), 2, hanging=2)
         if self._target is not None:
             self._out.print()
         self._listed.clear()
@@ -98,12 +107,6 @@ class PlanText:
             cells = [Text(f"{number:,}", "" if number else "dim") for number in numbers]
             table.add_row(Text.assemble((shown(target.target), "cyan"), " (new)" if target.created else ""), *cells)
         self._out.print(table)
-        for target in targets:
-            for what, columns in (("columns" if target.created else "new columns", target.new),
-                                  ("widened", target.widened)):  # fmt: skip
-                if columns:
-                    line = Text.assemble((f"{shown(target.target)} {what}: ", "dim"), _named(columns))
-                    indented(self._out, line, 0, hanging=2)
 
 
 def _named(columns: Mapping[str, str]) -> str:

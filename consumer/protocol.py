@@ -7,9 +7,8 @@ The worker protocol's row and the decision taken after each look, both pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from consumer.workitem import UnitKey
 from handlers.contract import ABSENT, Receipt
@@ -58,16 +57,17 @@ QUIET: Final = frozenset({Step.UNCHANGED.value, Step.STILL_FAILED.value, Step.NO
 """Steps that found everything as it was: no news for the timeline, the log, or people."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row of `units`. Times are epoch milliseconds of the ledger's clock."""
+class Row(NamedTuple):
+    """
+    One row of `units`. Times are epoch milliseconds of the ledger's clock.
+
+    Up to the receipt these are the columns of `ledger_statements.ROW`, in their order.
+    """
 
     key: UnitKey
     status: Status
     applied_etag: str | None
     """What the sink holds, as far as is known; `ABSENT` for nothing, None for never told."""
-    receipt: Receipt | None
-    """As CLAIM and SETTLE return it, without its detail."""
     observed_etag: str | None
     """Version of the last look or attempt; `ABSENT` for no object, `UNROUTED` without a route, None for never."""
     open: bool
@@ -88,6 +88,8 @@ class Row:
     modified: int | None
     handler_version: str | None
     updated_at: int | None
+    receipt: Receipt | None
+    """As CLAIM and SETTLE return it, without its detail."""
     db_now: int
     """The ledger's clock when the statement ran."""
     took_over: bool = False
@@ -129,8 +131,7 @@ def decide(row: Row, head: str, *, now: int, keep: bool, fenced: bool) -> Step:
     return Step.BEGIN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The arguments of SETTLE, the only way a claim ends."""
 
     key: UnitKey

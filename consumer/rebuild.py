@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.hints import Hints
-from consumer.ledger_views import Sweeps
-from consumer.sweep import Report, Sweeper
+from consumer.ledger_sweeps import Sweeps
+from consumer.sweep import Sweeper
+from consumer.sweep_report import Report
 from consumer.workitem import Kind, UnitKey
 from handlers.contract import Failure, Handler, Receipt
 

@@ -7,19 +7,17 @@ Only this module calls `Handler.apply`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
 from consumer import retry
-from consumer.broker_port import Broker
 from consumer.gate import Gate, Pass
-from consumer.held import CHANGING, NO_ROUTE, STORE, Held, Settled, entries_of, entry_of
+from consumer.held import CHANGING, NO_ROUTE, SINK, STORE, Held, entry_of
 from consumer.ledger import Ledger
 from consumer.look import Look, Looker
-from consumer.protocol import QUIET, UNROUTED, Row, Settlement, Status, Step, decide
-from consumer.workitem import dead_queue, encode
+from consumer.protocol import UNROUTED, Status, Step, decide
+from consumer.settler import Settler
+from consumer.sink import Sink
 from handlers.contract import (
     Claim,
     ClaimLost,
@@ -28,7 +26,7 @@ from handlers.contract import (
     ObjectChanged,
     ObjectGone,
     OutcomeUnknown,
-    Receipt,
+    PermanentError,
     Skip,
     TransientError,
 )
@@ -44,6 +42,9 @@ CHANGES = 6
 STORE_PAUSE = 10.0
 """Seconds until a unit is looked at again when the store did not answer, or its objects kept changing."""
 
+SINK_PAUSE = 10.0
+"""Seconds until a unit is due again whose sink is away; it is not hinted before the sink is back."""
+
 DELETED_WHILE_READ = "deleted while being read"
 
 
@@ -54,7 +55,7 @@ class Reconciler:
     Args:
         policy: What follows a failed attempt, and how many a version gets.
         gate: Who may read objects together.
-        on_settled: Called after every SETTLE.
+        sink: Of the handler.
     """
 
     def __init__(
@@ -63,18 +64,18 @@ class Reconciler:
         *,
         ledger: Ledger,
         looker: Looker,
-        broker: Broker,
         policy: retry.RetryPolicy,
         gate: Gate,
-        on_settled: Callable[[Settled], None],
+        sink: Sink,
+        settler: Settler,
     ) -> None:
         self._handler = handler
         self._ledger = ledger
         self._looker = looker
-        self._broker = broker
         self._policy = policy
         self._gate = gate
-        self._on_settled = on_settled
+        self._sink = sink
+        self._settler = settler
 
     async def look(self, held: Held) -> bool:
         """Steps 2 to 6, once; True to look again."""
@@ -83,40 +84,52 @@ class Reconciler:
             look = await self._looker.look(held.key)
         except TransientError as error:
             pause = STORE_PAUSE if error.retry_after is None else error.retry_after
-            # The store's trouble is no reason to try sooner what is to be tried later.
-            wake_at = max(self._ledger.clock() + round(pause * 1000), row.wake_at or 0)
-            final = row.status in (Status.FAILED, Status.SKIPPED)
-            return await self._settle(
-                held, STORE, row.status, None, row.attempts, error=error, wake_at=wake_at, as_it_was=final
-            )
+            return await self._put_off(held, STORE, error, pause)
         if look is None:
             unrouted = Skip("no route takes this key any more")
-            return await self._settle(held, NO_ROUTE, Status.SKIPPED, None, 0, head=UNROUTED, error=unrouted)
+            return await self._settler.settle(held, NO_ROUTE, Status.SKIPPED, None, 0, head=UNROUTED, error=unrouted)
         step = decide(row, look.fingerprint, now=self._ledger.clock(), keep=look.keep, fenced=self._handler.fenced)
         if step is Step.BEGIN:
             return await self._work(held, look)
         return await self._settle_unworked(held, look, step)
 
+    async def _put_off(self, held: Held, step: str, error: TransientError, pause: float) -> bool:
+        """A server is away, and nothing was begun: SETTLE with a deadline, no attempt."""
+        row = held.row
+        # Its trouble is no reason to try sooner what is to be tried later.
+        wake_at = max(self._due_in(pause), row.wake_at or 0)
+        final = row.status in (Status.FAILED, Status.SKIPPED)
+        return await self._settler.settle(
+            held, step, row.status, None, row.attempts, error=error, wake_at=wake_at, as_it_was=final
+        )
+
+    def _due_in(self, seconds: float) -> int:
+        return self._ledger.clock() + round(seconds * 1000)
+
     async def _settle_unworked(self, held: Held, look: Look, step: Step) -> bool:
         """Steps 2a to 2d: nothing to do, or not now."""
         row = held.row
         if step in (Step.UNCHANGED, Step.KEEP):
-            return await self._settle(held, step.value, Status.DONE, look, 0)
+            return await self._settler.settle(held, step.value, Status.DONE, look, 0)
         if step is Step.SUSPECT:
             # `attempts` still counts those at the version observed before: this one becomes observed when it begins.
-            return await self._settle(
+            return await self._settler.settle(
                 held, step.value, Status.RETRYING, None, row.attempts, wake_at=row.suspect_until, as_it_was=True
             )
         wake_at = row.wake_at if step is Step.NOT_YET else None
-        return await self._settle(held, step.value, row.status, look, row.attempts, wake_at=wake_at, as_it_was=True)
+        return await self._settler.settle(
+            held, step.value, row.status, look, row.attempts, wake_at=wake_at, as_it_was=True
+        )
 
     async def _work(self, held: Held, look: Look) -> bool:
         """Steps 3 to 6: alone if an earlier holder died over it; count, apply, settle."""
         row = held.row
         entry = await self._gate.enter(alone=row.took_over and row.attempts > 0)
         try:
+            if self._sink.away is not None:
+                return await self._put_off(held, SINK, self._sink.away.fault.error(), SINK_PAUSE)
             if not await self._begin(held, look):
-                return await self._settle(
+                return await self._settler.settle(
                     held, "attempts", Status.FAILED, look, held.row.attempts, error=_exhausted(held.row.attempts)
                 )
             return await self._apply(held, look, entry)
@@ -128,13 +141,13 @@ class Reconciler:
         row, head = held.row, look.fingerprint
         attempt = 1 if row.force or row.observed_etag != head else row.attempts + 1
         # Before the answer: whoever puts the row back meanwhile must assume that it was counted.
-        held.row = replace(row, attempts=attempt, observed_etag=head, open=True, force=False, status=Status.PENDING)
+        held.row = row._replace(attempts=attempt, observed_etag=head, open=True, force=False, status=Status.PENDING)
         held.began = True
         attempts = await self._ledger.begin(held.key, held.token, head, attempt)
         if attempts is None:
             raise ClaimLost
         if attempts != attempt:  # a person asked for a replay meanwhile
-            held.row = replace(held.row, attempts=attempts)
+            held.row = held.row._replace(attempts=attempts)
         return row.force or attempts <= self._policy.max_attempts
 
     async def _apply(self, held: Held, look: Look, entry: Pass) -> bool:
@@ -144,6 +157,7 @@ class Reconciler:
         stays = entry.alone and row.attempts > self._policy.max_attempts // 2
         staged = _nothing if stays else entry.leave
         claim = Claim(held.token, look.fingerprint, row.receipt, alone=entry.alone, staged=staged)
+        began = asyncio.get_running_loop().time()
         try:
             receipt = await self._handler.apply(look.unit, look.objects, claim)
         except (ClaimLost, asyncio.CancelledError):
@@ -151,14 +165,14 @@ class Reconciler:
         except ObjectChanged as error:
             return await self._changed(held, look, error)
         except Skip as error:
-            return await self._settle(held, "skip", Status.SKIPPED, look, row.attempts, error=error)
+            return await self._settler.settle(held, "skip", Status.SKIPPED, look, row.attempts, error=error)
         except Exception as error:  # noqa: BLE001 (whatever a handler raises ends in the ledger)
-            return await self._failed(held, look, error)
-        return await self._settle(held, Step.BEGIN.value, Status.DONE, look, 0, receipt=receipt)
+            return await self._failed(held, look, error, began)
+        return await self._settler.settle(held, Step.BEGIN.value, Status.DONE, look, 0, receipt=receipt)
 
     async def _changed(self, held: Held, look: Look, error: ObjectChanged) -> bool:
         """Step 4: the bytes were not the version looked at. Back to step 2; no write, and the attempt is given back."""
-        held.row, held.began = replace(held.row, attempts=held.row.attempts - 1), False
+        held.row, held.began = held.row._replace(attempts=held.row.attempts - 1), False
         held.changes += 1
         if isinstance(error, ObjectGone):
             detail = {"status": "failed", "error_class": retry.error_class(error), "error": DELETED_WHILE_READ}
@@ -166,150 +180,32 @@ class Reconciler:
         if held.changes < CHANGES:
             await asyncio.sleep(CHANGED_PAUSE)
             return True
-        wake_at = self._ledger.clock() + round(STORE_PAUSE * 1000)
-        return await self._settle(
+        wake_at = self._due_in(STORE_PAUSE)
+        return await self._settler.settle(
             held, CHANGING, Status.RETRYING, look, held.row.attempts, error=error, wake_at=wake_at
         )
 
-    async def _failed(self, held: Held, look: Look, error: Exception) -> bool:
+    async def _failed(self, held: Held, look: Look, error: Exception, began: float) -> bool:
         row = held.row
+        suspect = isinstance(error, OutcomeUnknown) and not self._handler.fenced
+        if not isinstance(error, PermanentError) and (away := await self._sink.blamed(began)) is not None:
+            return await self._settler.settle(
+                held,
+                SINK,
+                Status.RETRYING,
+                look,
+                row.attempts - 1,
+                error=away,
+                wake_at=self._due_in(SINK_PAUSE),
+                suspect=suspect,
+            )
         if not isinstance(error, HandlerError):
             log.error("handler.crashed", handler=held.key.handler, unit=held.key.unit, exc_info=error)
         decision = self._policy.decide(row.attempts, error, self._ledger.clock())
         status = Status.RETRYING if decision.wake_at is not None else Status.FAILED
-        suspect = isinstance(error, OutcomeUnknown) and not self._handler.fenced
-        return await self._settle(
+        return await self._settler.settle(
             held, Step.BEGIN.value, status, look, row.attempts, error=error, wake_at=decision.wake_at, suspect=suspect
         )
-
-    async def put_back(self, held: Held) -> None:
-        """Shutdown: due at once, the attempt given back, `open` as it is. Nothing when the row is released already."""
-        row = held.row
-        if row.lease_token is None:
-            return
-        attempts = row.attempts - 1 if held.began else row.attempts
-        settlement = Settlement(
-            key=held.key,
-            token=held.token,
-            status=row.status,
-            head=row.observed_etag,
-            attempts=attempts,
-            error_class=None if held.began else row.error_class,
-            error=None if held.began else row.error,
-            wake_at=self._ledger.clock(),
-            stop=True,
-            suspect=held.began and not self._handler.fenced,
-            size=row.size,
-            modified=row.modified,
-            history=tuple(held.notes),
-        )
-        await self._write(held, "stop", settlement)
-
-    # SETTLE
-
-    async def _settle(
-        self,
-        held: Held,
-        step: str,
-        status: Status,
-        look: Look | None,
-        attempts: int,
-        *,
-        head: str | None = None,
-        receipt: Receipt | None = None,
-        error: Exception | None = None,
-        wake_at: int | None = None,
-        suspect: bool = False,
-        as_it_was: bool = False,
-    ) -> bool:
-        """SETTLE; True when a hint came meanwhile and the claim goes on."""
-        row = held.row
-        error_class = None if error is None else retry.error_class(error)
-        message = None if error is None else retry.message(error)
-        entries = held.notes + entries_of(
-            held, look, step, status=status, receipt=receipt, error=error, wake_at=wake_at, at=self._ledger.clock()
-        )
-        if as_it_was:
-            error_class, message = row.error_class, row.error
-        settlement = Settlement(
-            key=held.key,
-            token=held.token,
-            status=status,
-            head=head if look is None else look.fingerprint,
-            attempts=attempts,
-            receipt=receipt,
-            error_class=error_class,
-            error=message,
-            wake_at=wake_at,
-            suspect=suspect,
-            size=row.size if look is None else look.size,
-            modified=row.modified if look is None else look.modified,
-            history=tuple(entries),
-        )
-        if not await self._write(held, step, settlement):
-            raise ClaimLost
-        if status is Status.FAILED and not as_it_was:
-            await self._dead_letter(held, message or "")
-        again = held.row.lease_token is not None
-        if again and held.stopped:
-            raise asyncio.CancelledError
-        return again
-
-    async def _write(self, held: Held, step: str, settlement: Settlement) -> bool:
-        """
-        SETTLE, tell, and take over the row as it is now; False when the claim was lost.
-
-        A stop that comes meanwhile waits for the answer: a second SETTLE would tell of the unit twice.
-        """
-        held.settling = True
-        writing = asyncio.ensure_future(self._ledger.settle(settlement))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            held.stopped = True
-            await asyncio.wait([writing])
-        settled = writing.result()
-        self._tell(held, step, settlement, settled)
-        if settled is None:
-            return False
-        held.row, held.began, held.changes, held.notes = settled, False, 0, []
-        held.settling = settled.lease_token is None
-        return True
-
-    async def _dead_letter(self, held: Held, message: str) -> None:
-        """A copy for people; the row is the truth, so a copy that cannot be made is only logged."""
-        hint = replace(held.hint, kind="replay", reason="failed", error=message)
-        try:
-            await self._broker.publish(dead_queue(self._handler.name), encode(hint))
-        except Exception:
-            log.exception("dead_letter.failed", handler=self._handler.name, unit=held.key.unit)
-
-    def _tell(self, held: Held, step: str, settlement: Settlement, row: Row | None) -> None:
-        seconds = (self._ledger.clock() - held.claimed_at) / 1000
-        settled = Settled(
-            held.key,
-            settlement.status,
-            step,
-            row,
-            settlement.receipt,
-            settlement.error,
-            seconds,
-            held.hint,
-            any(entry["recorded"] is False for entry in settlement.history) and row is not None,
-        )
-        (log.debug if step in QUIET else log.info)(
-            "delivery.settled",
-            handler=held.key.handler,
-            bucket=held.key.bucket,
-            unit=held.key.unit,
-            outcome="lost" if row is None else settlement.status.value,
-            step=step,
-            attempt=settlement.attempts or held.row.attempts,
-            seconds=round(seconds, 3),
-            **({} if settlement.error is None else {"error": settlement.error}),
-            **({} if settlement.receipt is None else dict(settlement.receipt.counts)),
-        )
-        self._on_settled(settled)
 
 
 def _nothing() -> None:

@@ -1,7 +1,8 @@
 """
 The recorder: outcomes of the ledger's history reach the sinks' own records (a registry, an ingest log).
 
-At least once, and idempotent at the sink: a crash between the sink's commit and the note in the history repeats it.
+At least once, and idempotent at the sink: a crash between the sink's commit and the note in the history repeats it. Of
+several replicas one at a time writes a handler's outcomes, whoever settled them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from itertools import count
 import structlog
 
 from consumer.held import Settled
-from consumer.ledger_views import History
-from handlers.contract import Handler
+from consumer.ledger_history import History
+from consumer.schedule import Schedule
+from handlers.contract import Handler, TransientError
 
 log = structlog.get_logger("lakedrop.recorder")
 
@@ -31,10 +33,17 @@ class Recorder:
     """
 
     def __init__(
-        self, handlers: Mapping[str, Handler], history: History, *, seconds: float = 1.0, patience: float = 30.0
+        self,
+        handlers: Mapping[str, Handler],
+        history: History,
+        schedule: Schedule,
+        *,
+        seconds: float = 1.0,
+        patience: float = 30.0,
     ) -> None:
         self._handlers = handlers
         self._history = history
+        self._schedule = schedule
         self._seconds = seconds
         self._patience = patience
         self._waiting = asyncio.Event()
@@ -52,29 +61,35 @@ class Recorder:
             self._waiting.clear()
             now = asyncio.get_running_loop().time()
             names = [name for name in self._handlers if self._rests.get(name, now) <= now]
-            total, refused = await self._write(names, groups=1)
+            total, refused = await self._write(names, wait=False, groups=1)
             if total:
                 self._waiting.set()  # there may be more
             self._rests |= dict.fromkeys(refused, now + self._patience)
             await asyncio.sleep(self._seconds)
             try:
-                await asyncio.wait_for(self._waiting.wait(), self._patience)
+                async with asyncio.timeout(self._patience):
+                    await self._waiting.wait()
             except TimeoutError:
                 continue
 
-    async def flush(self) -> int:
+    async def flush(self, *, wait: bool = True) -> int:
         """
         Write everything there is, of every handler; returns how many outcomes.
+
+        Args:
+            wait: Until no other process writes a handler's outcomes; else they are left to it, this process's too.
 
         Raises:
             Exception: What a handler that refused said; the others' outcomes are written.
         """
-        total, refused = await self._write(self._handlers)
+        total, refused = await self._write(self._handlers, wait=wait)
         for error in refused.values():
             raise error
         return total
 
-    async def _write(self, names: Iterable[str], *, groups: int | None = None) -> tuple[int, dict[str, Exception]]:
+    async def _write(
+        self, names: Iterable[str], *, wait: bool, groups: int | None = None
+    ) -> tuple[int, dict[str, Exception]]:
         """
         Write the outcomes of some handlers, all or so many groups of each.
 
@@ -84,14 +99,23 @@ class Recorder:
         refused: dict[str, Exception] = {}
         for name in names:
             try:
-                for _ in count() if groups is None else range(groups):
-                    found = await self._history.unrecorded(name, MOST)
-                    if not found:
-                        break
-                    await self._handlers[name].record([outcome for _, outcome in found])
-                    await self._history.recorded(identity for identity, _ in found)
-                    total += len(found)
+                if not await self._history.unrecorded(name, 1):
+                    continue
+                async with self._schedule.turn(f"record {name}", wait=wait) as mine:
+                    if not mine:
+                        self._waiting.set()  # whoever has it may die
+                        continue
+                    for _ in count() if groups is None else range(groups):
+                        found = await self._history.unrecorded(name, MOST)
+                        if not found:
+                            break
+                        await self._handlers[name].record([outcome for _, outcome in found])
+                        await self._history.recorded(identity for identity, _ in found)
+                        total += len(found)
             except Exception as error:
-                log.exception("record.failed", handler=name, next_try_in=self._patience)
+                reason = error.message if isinstance(error, TransientError) else None
+                log.warning(
+                    "record.failed", handler=name, reason=reason, next_try_in=self._patience, exc_info=reason is None
+                )
                 refused[name] = error
         return total, refused

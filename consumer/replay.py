@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from consumer.candidates import Action, Candidate, Candidates
 from consumer.hints import Hints
 from consumer.ledger_views import Seen, Selection, Units
 from consumer.look import Looker
+from consumer.pace import Pace
 from consumer.protocol import Status
 from consumer.router import Route
 from consumer.store import Store
@@ -19,18 +19,6 @@ from consumer.workitem import UnitKey
 
 PAGE = 1000
 """Units listed before their rows are read."""
-
-Action = Literal["ingest", "look", "again", "current"]
-
-
-class Candidate(NamedTuple):
-    """A unit that a replay chose, and what it would do with it."""
-
-    key: UnitKey
-    action: Action
-    """`ingest`: unknown to the ledger. `look`: changed or being worked on. `again`: force it. `current`: leave it."""
-    modified: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +48,15 @@ class Request:
 class Plan:
     """What a replay would do."""
 
-    work: list[Candidate] = field(default_factory=list)
-    """The units that would be hinted."""
+    work: Candidates
+    """The units that would be hinted; to be closed by whoever has the plan."""
     current: int = 0
     """Number of units that are left alone; a limit does not count them."""
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of units by action."""
-        counted = Counter(candidate.action for candidate in self.work)
-        return {**{action: counted[action] for action in ("ingest", "look", "again")}, "current": self.current}
+        return {**{action: self.work.counts[action] for action in ("ingest", "look", "again")}, "current": self.current}
 
 
 class Replay:
@@ -94,7 +81,15 @@ class Replay:
 
     async def plan(self, request: Request) -> Plan:
         """Choose, without doing anything."""
-        plan = Plan()
+        plan = Plan(Candidates(newest_first=request.newest_first))
+        try:
+            await self._choose(request, plan)
+        except BaseException:
+            plan.work.close()
+            raise
+        return plan
+
+    async def _choose(self, request: Request, plan: Plan) -> None:
         newest: list[tuple[int, int, Candidate]] = []
         number = 0
         async for candidate in self._candidates(request):
@@ -105,13 +100,11 @@ class Replay:
                 keep = heapq.heappush if len(newest) < request.limit else heapq.heappushpop
                 keep(newest, (candidate.modified, number, candidate))
             else:
-                plan.work.append(candidate)
+                plan.work.add(candidate)
                 if len(plan.work) == request.limit:
                     break
-        plan.work += [candidate for _modified, _number, candidate in newest]
-        if request.newest_first:
-            plan.work.sort(key=lambda candidate: (-candidate.modified, candidate.key))
-        return plan
+        for _modified, _number, candidate in newest:
+            plan.work.add(candidate)
 
     async def run(
         self,
@@ -121,12 +114,12 @@ class Replay:
         progress: Callable[[Candidate], None] = lambda _candidate: None,
     ) -> None:
         """Hint the plan's units, at most `rate` a second."""
+        pace = Pace(rate)
         for candidate in plan.work:
+            await pace.turn()
             kind: Literal["replay", "changed"] = "replay" if candidate.action == "again" else "changed"
             await self._hints.bulk(candidate.key, "replay", kind=kind)
             progress(candidate)
-            if rate is not None:
-                await asyncio.sleep(1 / rate)
 
     async def _candidates(self, request: Request) -> AsyncIterator[Candidate]:
         buckets = sorted({route.bucket for route in self._routes if request.bucket in (None, route.bucket)})

@@ -35,17 +35,22 @@ class RetryPolicy:
         return len(self.delays) + 1
 
     def decide(self, attempts: int, error: Exception, now: int) -> Decision:
-        """
-        Say what follows when attempt number `attempts` (the first is 1) ended with `error` at `now` (epoch ms).
-
-        A wait the other side asked for lengthens the delay and never shortens it: attempts would be used up sooner.
-        """
+        """Say what follows when attempt number `attempts` (the first is 1) ended with `error` at `now` (epoch ms)."""
         if isinstance(error, PermanentError) or attempts >= self.max_attempts:
             return Decision("fail", None)
-        delay = self.delays[max(attempts, 1) - 1]
-        if isinstance(error, TransientError) and error.retry_after is not None:
-            delay = max(delay, error.retry_after)
+        delay = lengthened(self.delays[max(attempts, 1) - 1], error)
         return Decision("retry", now + round(delay * 1000))
+
+
+def lengthened(delay: float, error: Exception) -> float:
+    """
+    Return the seconds to wait after an error.
+
+    A wait the other side asked for lengthens the delay and never shortens it: attempts would be used up sooner.
+    """
+    if isinstance(error, TransientError) and error.retry_after is not None:
+        return max(delay, error.retry_after)
+    return delay
 
 
 def error_class(error: BaseException) -> str:

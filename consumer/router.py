@@ -9,9 +9,9 @@ within a segment, `**` crosses segments, `[a-c]` and `[!a-c]` are one character.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class BadRoute(ValueError):
@@ -30,6 +30,22 @@ class Route:
     handler: str
     options: Any = None
     """The handler's own validated options."""
+    queue: str | None = None
+    """Name of queues of its own; None: those of the handler."""
+    sweep_seconds: float | None = None
+    """How often it is swept; None: as often as all."""
+    shards: int = 1
+    """Key ranges that a sweep lists at once."""
+
+
+class _Candidate(NamedTuple):
+    """A route, ready to be compared with millions of keys."""
+
+    prefix: str
+    fits: Callable[[str, int], object]
+    """Takes a key, and where its rest begins."""
+    rest: int
+    route: Route
 
 
 class Router:
@@ -42,7 +58,7 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
-        self._by_bucket: dict[str, list[tuple[Route, re.Pattern[str]]]] = {}
+        self._by_bucket: dict[str, list[_Candidate]] = {}
         names: set[str] = set()
         by_reach: dict[tuple[str, str, frozenset[str]], Route] = {}
         for route in self.routes:
@@ -56,22 +72,23 @@ class Router:
                     f"prefix `{route.prefix}` and match {list(route.match)}: remove one or change its prefix or match"
                 )
             names.add(route.name)
-            self._by_bucket.setdefault(route.bucket, []).append((route, _pattern(route)))
+            candidate = _Candidate(route.prefix, _pattern(route).fullmatch, len(route.prefix), route)
+            self._by_bucket.setdefault(route.bucket, []).append(candidate)
         for candidates in self._by_bucket.values():
-            candidates.sort(key=lambda candidate: -len(candidate[0].prefix))
+            candidates.sort(key=lambda candidate: -candidate.rest)
 
     def match(self, bucket: str, key: str) -> Route | None:
         """Return the route of an object; None when nobody takes it, as with folder markers (`dir/`)."""
         if key.endswith("/"):
             return None
-        for route, pattern in self._by_bucket.get(bucket, ()):
-            if key.startswith(route.prefix) and pattern.fullmatch(key, len(route.prefix)):
+        for prefix, fits, rest, route in self._by_bucket.get(bucket, ()):
+            if key.startswith(prefix) and fits(key, rest):
                 return route
         return None
 
     def covering(self, bucket: str, unit: str, handler: str) -> Route | None:
         """Return the handler's route with the longest prefix that a unit of several objects lies below."""
-        candidates = (route for route, _ in self._by_bucket.get(bucket, ()))
+        candidates = (candidate.route for candidate in self._by_bucket.get(bucket, ()))
         return next((route for route in candidates if route.handler == handler and unit.startswith(route.prefix)), None)
 
 

@@ -9,11 +9,16 @@ from contextlib import asynccontextmanager
 import structlog
 
 from consumer.ledger_leases import Leases
+from handlers.contract import TransientError
 
 log = structlog.get_logger("lakedrop.schedule")
 
 WAIT_SECONDS = 0.5
 """How often a lease that somebody else has is asked for again."""
+
+
+LOOK_SECONDS = 10.0
+"""How often, at least, it is looked whether something is due."""
 
 
 class Schedule:
@@ -28,24 +33,36 @@ class Schedule:
         self._heartbeat_seconds = heartbeat_seconds
 
     @asynccontextmanager
-    async def turn(self, name: str, *, next_in: float | None = None) -> AsyncIterator[None]:
-        """Wait for the lease `name` and hold it; the next one that `every` starts is `next_in` seconds after this."""
+    async def turn(self, name: str, *, next_in: float | None = None, wait: bool = True) -> AsyncIterator[bool]:
+        """
+        Hold the lease `name`; the next turn that `every` starts is `next_in` seconds after this.
+
+        Args:
+            name: Of the lease.
+            next_in: None changes nothing.
+            wait: For whoever has it; else the block runs with False, without the lease.
+        """
         token = self._new_id()
-        while not await self._leases.take(name, token, due=False):  # noqa: ASYNC110 (another process may hold it)
+        while not await self._leases.take(name, token, due=False):
+            if not wait:
+                yield False
+                return
             await asyncio.sleep(WAIT_SECONDS)
         async with self._held(name, token, next_in):
-            yield
+            yield True
 
     async def every(self, name: str, seconds: float, action: Callable[[], Awaitable[object]]) -> None:
         """Run `action` every `seconds` in whichever process gets the lease, until cancelled; failures are logged."""
         while True:
-            await asyncio.sleep(seconds / 10)
+            await asyncio.sleep(min(seconds / 10, LOOK_SECONDS))
             token = self._new_id()
             try:
                 if not await self._leases.take(name, token):
                     continue
                 async with self._held(name, token, seconds):
                     await action()
+            except TransientError as error:
+                log.warning("schedule.failed", name=name, reason=error.message, next_try_in=seconds)
             except Exception:
                 log.exception("schedule.failed", name=name, next_try_in=seconds)
 
@@ -64,6 +81,9 @@ class Schedule:
             await asyncio.sleep(self._heartbeat_seconds)
             try:
                 holds = await self._leases.extend(name, token)
+            except TransientError as error:
+                log.warning("lease.not_extended", name=name, reason=error.message, next_try_in=self._heartbeat_seconds)
+                continue
             except Exception:
                 log.exception("lease.not_extended", name=name, next_try_in=self._heartbeat_seconds)
                 continue

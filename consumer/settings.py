@@ -6,71 +6,34 @@ Settings: `lakedrop.toml` in the home, overridden by `LAKEDROP_…` variables. E
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
-from consumer.folder_walk import is_listed, is_utf8
+from consumer.settings_faults import ConfigurationError, contradictions, fault_line, readable_routes, secret_fields
+from consumer.settings_routes import RouteSettings, StoreKind, default_routes
 
 CONFIG_FILE = "lakedrop.toml"
 DEFAULT_HOME = Path("lakedrop-home")
 
 
-class ConfigurationError(Exception):
-    """
-    The settings cannot be used; `faults` holds one line per fault.
-
-    Args:
-        routes: Routes that are readable all the same: their options may hold further faults.
-    """
-
-    def __init__(self, faults: list[str], *, routes: tuple[RouteSettings, ...] = ()) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
-        self.routes = routes
-
-
-class RouteSettings(BaseModel):
-    """One `[[routes]]` table: which objects go to which handler."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Name of the route, used in logs and reports.")
-    bucket: str = Field(min_length=1, description="Bucket whose objects this route takes.")
-    prefix: str = Field("", description="Keys must begin with this; empty takes the whole bucket.")
-    match: tuple[str, ...] | None = Field(
-        None,
-        description="Globs on the rest of the key after `prefix`; unset takes the handler's own (CSV: text files).",
-    )
-    handler: str = Field("csv_to_iceberg", description="Handler that takes the objects.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Options of the handler for this route.")
-
-    @field_validator("bucket")
-    @classmethod
-    def _is_a_name(cls, bucket: str) -> str:
-        if not is_utf8(bucket) or not is_listed(bucket.encode()):
-            raise ValueError(
-                "a bucket is the name of a folder: no slash, no dot at its beginning, no .part or .tmp end"
-            )
-        return bucket
-
-
-def default_routes() -> tuple[RouteSettings, ...]:
-    """Return the one route of a home without `[[routes]]`: CSV files of the bucket `S3_INGEST_BUCKET`."""
-    return (RouteSettings(name="csv", bucket=os.environ.get("S3_INGEST_BUCKET") or "csv-uploads"),)
-
-
 class Settings(BaseSettings):
     """Everything that can be set about a lakedrop service."""
 
-    model_config = SettingsConfigDict(env_prefix="LAKEDROP_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LAKEDROP_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(
         DEFAULT_HOME, description="Folder that holds `lakedrop.toml`, buckets, ledger, catalog, warehouse."
@@ -78,6 +41,103 @@ class Settings(BaseSettings):
     routes: tuple[RouteSettings, ...] = Field(
         default_factory=default_routes,
         description="Routes; the longest prefix wins, then file order. None: text files of bucket `csv-uploads`.",
+    )
+    store: StoreKind = Field(
+        "folder", description="Where buckets are: `folder`, in the home; `s3`, in S3 or whatever speaks its language."
+    )
+    s3_endpoint: str | None = Field(
+        None, description="Address of the store, such as `http://localhost:9000`; unset: Amazon S3."
+    )
+    s3_region: str | None = Field(
+        None, description="Region of the buckets; unset: as AWS tools find it, `us-east-1` at an `s3_endpoint`."
+    )
+    s3_path_style: bool | None = Field(
+        None,
+        description="Buckets are named in the path, not in the host name; unset: yes at an `s3_endpoint`, else no.",
+    )
+    s3_ca_bundle: Path | None = Field(
+        None, description="File of certificates (PEM) that vouch for the store; unset: those of the system."
+    )
+    s3_access_key: SecretStr | None = Field(
+        None, description="Access key of the store; unset: keys are found as AWS tools find them."
+    )
+    s3_secret_key: SecretStr | None = Field(None, description="Secret key that belongs to `s3_access_key`.")
+    broker_url: SecretStr | None = Field(
+        None,
+        description="RabbitMQ, `amqp://user:password@host:5672/vhost`, a vhost for each installation; unset: queues "
+        "in this process, which need no durability.",
+    )
+    broker_management_url: str | None = Field(
+        None,
+        description="RabbitMQ's management, `http://host:15672`, which `lakedrop check` asks with the user of "
+        "`broker_url` for policies; unset: port 15672 of its host.",
+    )
+    ledger_url: SecretStr | None = Field(
+        None, description="PostgreSQL, `postgresql://user:password@host:5432/database`; unset: SQLite in the home."
+    )
+    catalog: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="PyIceberg's catalog properties: `type`, `uri`, `warehouse` and so on; those that begin with `s3.` "
+        "follow from the `s3_` settings where they are not given. Empty: SQLite and files in the home.",
+    )
+    superset_url: str | None = Field(
+        None,
+        description="Superset that is to have a dataset for every table, `http://host:8088`; unset or empty: none. No "
+        "file waits for it: what it was not told of it is told later.",
+    )
+    superset_user: str | None = Field(None, description="User of Superset, of the role Admin or Alpha.")
+    superset_password: SecretStr | None = Field(None, description="Password of `superset_user`.")
+    superset_database: str = Field(
+        "Trino Lakehouse",
+        description="Name of the database in Superset through which it reads the tables: one whose address names the "
+        "same catalog, such as `trino://user@trino:8080/iceberg`.",
+    )
+    trino_url: str | None = Field(
+        None,
+        description="Trino, `http://host:8080`, that has the same catalog: counts what tables hold, answers `lakedrop "
+        "query --engine trino`, and has the view `_ingest_latest`; unset: none. No file waits for it.",
+    )
+    trino_user: str = Field("lakedrop", description="User that Trino's access control knows this service by.")
+    trino_password: SecretStr | None = Field(None, description="Password of `trino_user`; by HTTPS only.")
+    trino_ca_bundle: Path | None = Field(
+        None, description="File of certificates (PEM) that vouch for an `https` Trino; unset: those that Python brings."
+    )
+    trino_catalog: str = Field("iceberg", description="Trino's name of the catalog that `catalog` describes.")
+    trino_maintains: bool = Field(
+        False,
+        description="Trino compacts tables that need it (`optimize`, `expire_snapshots`), instead of this process.",
+    )
+    catalogue_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL of the dataset catalogue, `postgresql://user:password@host:5432/database`; unset: "
+        "SQLite in the home.",
+    )
+    argilla_url: str | None = Field(
+        default_factory=lambda: os.environ.get("ARGILLA_API_URL") or None,
+        description="Argilla, `http://host:6900`, whose datasets routes of `argilla_records` fill; unset: what "
+        "`ARGILLA_API_URL` says.",
+    )
+    argilla_api_key: SecretStr | None = Field(
+        default_factory=lambda: _secret("ARGILLA_API_KEY"),
+        description="Key of a user of Argilla: an owner, or an admin in the workspaces; unset: `ARGILLA_API_KEY`.",
+    )
+    argilla_log: str = Field(
+        "argilla.duckdb",
+        description="Ingest log of Argilla: a DuckDB file, in the home unless its path is absolute, or the name of a "
+        "MotherDuck database, `md:md_annotated`.",
+    )
+    motherduck_token: SecretStr | None = Field(
+        default_factory=lambda: _secret("MD_TOKEN"), description="Token of MotherDuck; unset: what `MD_TOKEN` says."
+    )
+    bridge_filer: str | None = Field(
+        None,
+        description="Address `host:port` of the SeaweedFS filer that the bridge listens to, such as `filer:18888`.",
+    )
+    listen: str = Field(
+        "127.0.0.1:8410", description="Address `host:port` of the status page and metrics; empty: none."
+    )
+    listen_token: SecretStr | None = Field(
+        None, description="What a reader of the page must show; needed to `listen` beyond this machine."
     )
     lease_seconds: float = Field(30.0, gt=0, description="How long a claim holds without a heartbeat.")
     heartbeat_seconds: float = Field(
@@ -90,6 +150,12 @@ class Settings(BaseSettings):
     )
     waker_seconds: float = Field(2.0, gt=0, description="How often due retries and expired leases are looked for.")
     sweep_seconds: float = Field(300.0, gt=0, description="How often buckets are compared with the ledger.")
+    sweep_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Units that the sweeps of one process hand over to workers in a second, at most; unset: no limit. "
+        "What events tell of does not wait for it.",
+    )
     retry_delays: tuple[float, ...] = Field(
         (5.0, 30.0, 120.0, 600.0, 3600.0),
         description="Seconds before each further attempt; a unit fails after one attempt more than there are delays.",
@@ -107,7 +173,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds a table's commit window stays open; under load a table gets one commit per window.",
     )
-    max_files_per_commit: int = Field(2000, ge=1, description="A commit window closes early at this many files.")
+    max_files_per_commit: int = Field(
+        2000,
+        ge=1,
+        description="Files that one commit of a table takes at most; so many close its window early. Divided by "
+        "`max_commit_latency` it is the most files a second that a table takes.",
+    )
     small_file_bytes: int = Field(
         1 << 20,
         ge=0,
@@ -145,6 +216,12 @@ class Settings(BaseSettings):
         description="`console` for people, `json` for machines; `auto` looks whether standard error is a terminal.",
     )
 
+    @field_validator("catalog", mode="before")
+    @classmethod
+    def _dotted(cls, catalog: Any) -> Any:
+        """TOML reads `s3.endpoint = …` as a table in a table, and knows more than text; PyIceberg takes neither."""
+        return dict(_flattened(catalog)) if isinstance(catalog, Mapping) else catalog
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -164,6 +241,12 @@ class Settings(BaseSettings):
     def buckets(self) -> Path:
         """Folder whose sub-folders are the buckets."""
         return self.home / "buckets"
+
+
+def _secret(variable: str) -> SecretStr | None:
+    """Return what a variable of another program says, None when it says nothing."""
+    given = os.environ.get(variable)
+    return SecretStr(given) if given else None
 
 
 def read_toml(path: Path) -> Mapping[str, Any]:
@@ -193,34 +276,22 @@ def load_settings(home: Path | None = None) -> Settings:
         settings = Settings() if home is None else Settings(home=home)
     except ValidationError as error:
         found = home or Path(os.environ.get("LAKEDROP_HOME") or DEFAULT_HOME)
-        routes = _readable_routes(read_toml(found / CONFIG_FILE).get("routes"))
-        raise ConfigurationError([_fault(fault) for fault in error.errors()], routes=routes) from error
-    if settings.heartbeat_seconds >= settings.lease_seconds:
-        fault = f"heartbeat_seconds = {settings.heartbeat_seconds:g}: must be below lease_seconds"
-        raise ConfigurationError([fault], routes=settings.routes)
-    if re.search(r"[?#]|%[0-9A-Fa-f]{2}", str(settings.home.resolve())):
-        # SQLAlchemy and PyIceberg take these for parts of a URL: catalog and warehouse would be made outside the home.
-        fault = f"home = {str(settings.home.resolve())!r}: must not hold '?', '#' or '%20'; rename the folder"
-        raise ConfigurationError([fault], routes=settings.routes)
+        routes = readable_routes(read_toml(found / CONFIG_FILE).get("routes"))
+        secrets = secret_fields(Settings)
+        raise ConfigurationError([fault_line(fault, secrets) for fault in error.errors()], routes=routes) from error
+    except SettingsError as error:
+        raise ConfigurationError([f"{error}: write it as JSON"]) from None  # its cause shows the value
+    if faults := contradictions(settings):
+        raise ConfigurationError(faults, routes=settings.routes)
     return settings
 
 
-def _readable_routes(tables: Any) -> tuple[RouteSettings, ...]:
-    """Return the routes that could be used if they held no unknown settings."""
-    routes = []
-    for table in tables if isinstance(tables, list) else ():
-        with contextlib.suppress(ValidationError, AttributeError):  # not a table at all
-            known = {name: value for name, value in table.items() if name in RouteSettings.model_fields}
-            routes.append(RouteSettings(**known))
-    return tuple(routes)
-
-
-def _fault(fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{place}: unknown setting (docs/configuration.md lists all)"
-    if fault["type"] == "missing":
-        return f"{place}: missing"
-    if place == "routes" and isinstance(fault["input"], dict):
-        return "[routes]: write [[routes]], in two pairs of brackets: each such table is one route"
-    return f"{place} = {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
+def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        match value:
+            case Mapping():
+                yield from _flattened(value, f"{prefix}{name}.")
+            case bool() | int() | float():
+                yield prefix + name, str(value).lower()
+            case _:
+                yield prefix + name, value

@@ -14,6 +14,8 @@ from consumer import __version__, ledger_views
 from consumer.app import App
 from consumer.ledger_status import Backlog, Backlogs
 from consumer.protocol import Row
+from consumer.sink import Away
+from consumer.task_report import TaskGroup, task_groups
 from consumer.terminal import command
 from consumer.times import iso
 
@@ -69,23 +71,44 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusReport:
+class SinkAway:
+    """A sink that work met and that has not answered since; no attempt is charged meanwhile."""
+
+    handler: str
+    reason: str
+    refuses: bool
+    """It answers, and does not let us in: somebody has to correct that."""
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What is done, waiting and failing, in numbers alone."""
+
+    groups: tuple[Group, ...]
+    oldest_unsettled_seconds: float | None
+    last_sweep: Mapping[str, Any] | None
+    tasks: tuple[TaskGroup, ...]
+    """Work of the handlers that belongs to no object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport(Numbers):
     """What is done, waiting and failing. Times are ISO 8601 in UTC."""
 
     home: str
     version: str
     at: str
-    groups: tuple[Group, ...]
     held: int
     waiting: int
     next_wake: str | None
-    oldest_unsettled_seconds: float | None
     unsettled: tuple[Unsettled, ...]
     failed: int
     failed_by_class: Mapping[str, int]
     failures: tuple[Failed, ...]
     """The newest."""
-    last_sweep: Mapping[str, Any] | None
+    sinks_away: tuple[SinkAway, ...]
+    """That this process waits for: of a service, as a command does not wait."""
 
     def json(self) -> dict[str, Any]:
         """Return the report for machines."""
@@ -96,24 +119,41 @@ async def status_report(app: App) -> StatusReport:
     """Read the report from the ledger."""
     now = app.clock()
     backlogs = await Backlogs(app.ledger).all()
+    numbers = await _numbers(app, backlogs)
     by_class = await app.units.error_classes()
     wakes = [backlog.next_wake for backlog in backlogs if backlog.next_wake is not None]
-    oldest = [backlog.oldest for backlog in backlogs if backlog.oldest is not None]
-    last = await app.sweeps.last()
     return StatusReport(
         home=str(app.settings.home),
         version=__version__,
         at=iso(now),
-        groups=await _groups(app, backlogs),
+        groups=numbers.groups,
         held=sum(backlog.held for backlog in backlogs),
         waiting=sum(backlog.waiting for backlog in backlogs),
         next_wake=iso(min(wakes)) if wakes else None,
-        oldest_unsettled_seconds=max(now - min(oldest), 0) / 1000 if oldest else None,
+        oldest_unsettled_seconds=numbers.oldest_unsettled_seconds,
         unsettled=tuple(_unsettled(row) for row in await app.units.unsettled(MOST)),
         failed=sum(by_class.values()),
         failed_by_class=by_class,
         failures=tuple(_failed(app, row) for row in await app.units.failures(MOST)),
+        last_sweep=numbers.last_sweep,
+        tasks=numbers.tasks,
+        sinks_away=tuple(_away(sink.name, sink.away) for sink in app.sinks.values() if sink.away is not None),
+    )
+
+
+async def status_numbers(app: App) -> Numbers:
+    """Read from the ledger what metrics tell: no single unit is looked for."""
+    return await _numbers(app, await Backlogs(app.ledger).all())
+
+
+async def _numbers(app: App, backlogs: list[Backlog]) -> Numbers:
+    oldest = [backlog.oldest for backlog in backlogs if backlog.oldest is not None]
+    last = await app.sweeps.last()
+    return Numbers(
+        groups=await _groups(app, backlogs),
+        oldest_unsettled_seconds=max(app.clock() - min(oldest), 0) / 1000 if oldest else None,
         last_sweep=None if last is None else sweep_json(last),
+        tasks=task_groups(await app.task_rows.all()),
     )
 
 
@@ -140,6 +180,10 @@ async def _groups(app: App, backlogs: list[Backlog]) -> tuple[Group, ...]:
         )
         for bucket, handler in sorted(states)
     )
+
+
+def _away(handler: str, away: Away) -> SinkAway:
+    return SinkAway(handler=handler, reason=away.fault.reason, refuses=away.fault.refuses, since=iso(away.since))
 
 
 def _unsettled(row: ledger_views.Unsettled) -> Unsettled:

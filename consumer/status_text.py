@@ -10,6 +10,7 @@ from rich.text import Text
 
 from consumer.live import numbered
 from consumer.status import STATES, StatusReport
+from consumer.task_report import TaskGroup
 from consumer.terminal import shown
 from consumer.times import duration, local
 
@@ -35,6 +36,8 @@ def print_status(out: Console, report: StatusReport) -> None:
     _print_groups(out, report)
     _print_unsettled(out, report)
     _print_sweep(out, report)
+    for tasks in report.tasks:
+        _print_tasks(out, tasks, report.at)
     _print_failures(out, report)
 
 
@@ -95,6 +98,16 @@ def _print_sweep(out: Console, report: StatusReport) -> None:
         )
 
 
+def _print_tasks(out: Console, tasks: TaskGroup, now: str) -> None:
+    counts = (("done", tasks.done), ("pending", tasks.pending), ("retrying", tasks.retrying))
+    parts = ", ".join(f"{number:,} {state}" for state, number in counts if number)
+    out.print(f"Tasks of {tasks.name}: {parts}")
+    worst = tasks.worst
+    if worst is not None:
+        again = "" if worst.due is None else f"; again {clock(worst.due, now)}"
+        out.print(Text(f"  {shown(worst.target)}: {shown(worst.error or '')}{again}", "yellow"))
+
+
 def _print_failures(out: Console, report: StatusReport) -> None:
     if not report.failed:
         return
@@ -111,4 +124,5 @@ def _print_failures(out: Console, report: StatusReport) -> None:
         out.print(f"    {shown(unit.error or '')}{older}")
     if report.failed > len(report.failures):
         out.print(f"  and {report.failed - len(report.failures):,} older ones")
-    out.print(f"  {report.failures[0].why}", style="cyan", soft_wrap=True)
+    out.print("  What happened to the first of them, and what to do about it:")
+    out.print(f"    {report.failures[0].why}", style="cyan", soft_wrap=True)

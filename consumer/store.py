@@ -26,6 +26,10 @@ class AccessDenied(TransientError):
     """The store refuses this user: until a person permits it, trying again changes nothing."""
 
 
+class ListingDenied(TransientError):
+    """The store refuses this user the bucket's whole listing, so nothing can be told from what was not listed."""
+
+
 class Store(Protocol):
     """The only way to the objects."""
 
@@ -45,6 +49,7 @@ class Store(Protocol):
         Raises:
             NoSuchBucket: The bucket does not exist.
             AccessDenied: Some of the objects are kept from this user; raised after all others were yielded.
+            ListingDenied: All of them are.
             TransientError: The store did not answer.
         """
         ...

@@ -1,120 +1,73 @@
 """
 The sweep: bucket minus ledger. It finds what events missed, and only hints (R9).
 
-Per bucket the listing and the rows are merged in byte order, a page of the listing first, then the rows of its range:
-every change made before its page was listed is covered. Memory does not grow with the bucket.
+The listing and the rows of a key range are merged in byte order, a page of the listing first, then its rows: every
+change made before its page was listed is covered. Memory does not grow with the bucket. How far it has come is kept in
+the ledger, so that a sweep which was cut off can be finished by any process.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, Final
 
 import structlog
 
 from consumer.hints import Hints
-from consumer.ledger_views import Seen, Sweeps, Units
+from consumer.ledger_progress import Progress
+from consumer.ledger_sweeps import Sweeps
+from consumer.ledger_views import Units
 from consumer.look import Looker
+from consumer.pace import Pace
 from consumer.router import Route
 from consumer.schedule import Schedule
 from consumer.store import AccessDenied, Store
-from consumer.workitem import UnitKey
-from handlers.contract import ABSENT, StoredObject, TransientError, fingerprint
+from consumer.sweep_areas import LAST, LEASE, Area, Range, areas_of, ranges_of
+from consumer.sweep_listing import Listing
+from consumer.sweep_report import Report, Tally, add_up
+from consumer.sweep_side import Means, Side, release
+from handlers.contract import TransientError
 
 log = structlog.get_logger("lakedrop.sweep")
 
-PAGE = 1000
-"""Units of one handler listed before their rows are read."""
+PAGE: Final = 8000
+"""Objects listed before their rows are read; the first times fewer, so that what is found is soon worked on."""
 
-REMEMBERED = 10_000
-"""Vanished units remembered until the brake has seen them all, or the brake's own number if that is more."""
+CHECKPOINT: Final = 4
+"""Pages of a key range from one checkpoint to the next."""
 
-LEASE = "sweep"
-
-
-@dataclass(slots=True)
-class Report:
-    """What a sweep saw and did. All numbers are of units, but `listed` and `unrouted`, which are of listed objects."""
-
-    id: str
-    started_at: int
-    """Epoch milliseconds."""
-    finished_at: int | None = None
-    listed: int = 0
-    unrouted: int = 0
-    """Objects that no route takes."""
-    unrouted_units: int = 0
-    """Units of the swept handlers that the ledger knows and no route takes any more; they are in neither digest."""
-    matched: int = 0
-    """The ledger knows this version: it is in the sink, or failed, or skipped; or it knows that there is none."""
-    gone: int = 0
-    """Those of the matched that there is no object of."""
-    new: int = 0
-    changed: int = 0
-    vanished: int = 0
-    """Known to the ledger, not listed, and the store confirmed it."""
-    withheld: int = 0
-    """
-    Units that the brake held back, or that were too many to remember; `--accept-vanished` lets them go. Of the latter
-    each sweep lets some go.
-    """
-    unanswered: int = 0
-    """Known to the ledger, not listed, and the store did not tell about them; treated like vanished ones."""
-    held: int = 0
-    """Being worked on; hinted all the same, so that they are looked at again."""
-    waiting: int = 0
-    """Due for another attempt later."""
-    failed: dict[str, int] = field(default_factory=dict)
-    """Matched units that cannot be ingested, by error class."""
-    errors: list[str] = field(default_factory=list)
-    """What could not be swept, and why."""
-    digest: str = ""
-    """SHA-256 over the listed units and their versions."""
-    ledger_digest: str = ""
-    """The same over the rows of routed units; equal digests: the ledger accounts for exactly what the buckets hold."""
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the ledger accounts for exactly what the buckets hold."""
-        return self.digest == self.ledger_digest and not self.errors
-
-    def json(self) -> dict[str, Any]:
-        """Return the report for machines."""
-        return {**asdict(self), "agrees": self.agrees}
+RESUMABLE_MS: Final = 3_600_000
+"""Age of a checkpoint that is not used any more: what was listed long ago tells little."""
 
 
-class _Found(NamedTuple):
-    """A unit as the listing shows it."""
+class Shard:
+    """One key range of an area: how far it is compared, and what came of it."""
 
-    route: Route
-    key: UnitKey
-    fingerprint: str
+    def __init__(self, means: Means, area: Area, keys: Range, kept: Mapping[str, Any] | None = None) -> None:
+        self.area = area
+        self.keys = keys if kept is None else Range(kept["after"], kept["upto"])
+        self.tally = Tally() if kept is None else Tally.of(kept["tally"])
+        after = max(self.keys.after, _below(area.prefix))
+        self.sides = {handler: Side(means, area, handler, self.tally, after) for handler in area.handlers}
+        for handler, (known, missing) in ({} if kept is None else kept["sides"]).items():
+            self.sides[handler].known, self.sides[handler].missing = known, missing
+        self.done = kept is not None and kept["done"]
+        self.kept = kept or self.snapshot(self.keys.after)
+        """What a checkpoint says of it."""
 
-
-def _found(route: Route, key: UnitKey, objects: Sequence[StoredObject]) -> _Found:
-    return _Found(route, key, fingerprint(objects, key.unit))
-
-
-class _Side:
-    """One handler's side of a bucket: the units listed and not yet compared, the digests, the brake."""
-
-    def __init__(self, handler: str, bucket: str, *, accept: bool) -> None:
-        self.handler = handler
-        self.bucket = bucket
-        self.accept = accept
-        """The brake is off."""
-        self.listed: list[_Found] = []
-        self.after = ""
-        self.known = 0
-        """Rows that hold something, of routes that follow deletions."""
-        self.missing = 0
-        """Not there any more, of routes that follow deletions."""
-        self.braked: list[tuple[Route, UnitKey]] = []
-        """The first of them: hinted when the brake has seen them all."""
-        self.digest = hashlib.sha256()
-        self.ledger_digest = hashlib.sha256()
+    def snapshot(self, after: str) -> dict[str, Any]:
+        """Return what is needed to go on behind a key that everything is compared up to."""
+        sides = {handler: [side.known, side.missing] for handler, side in self.sides.items()}
+        return {
+            "after": after,
+            "upto": self.keys.upto,
+            "done": self.done,
+            "tally": self.tally.json(),
+            "sides": sides,
+        }
 
 
 class Sweeper:
@@ -122,8 +75,10 @@ class Sweeper:
     Compares all routed buckets with the ledger.
 
     Args:
+        progress: Where checkpoints are kept; None keeps none.
         max_vanish: The brake: vanished units of routes that follow deletions are withheld beyond this number...
         max_vanish_share: ...and this share of the units known.
+        rate: Units hinted a second, at most, by all sweeps of this process together; None: no limit.
     """
 
     def __init__(
@@ -138,215 +93,200 @@ class Sweeper:
         schedule: Schedule,
         clock: Callable[[], int],
         new_id: Callable[[], str],
+        progress: Progress | None = None,
         max_vanish: int = 100,
         max_vanish_share: float = 0.05,
+        rate: float | None = None,
     ) -> None:
         self._store = store
         self._looker = looker
-        self._routes = routes
+        self.areas = areas_of(routes)
         self._units = units
         self._sweeps = sweeps
         self._hints = hints
         self._schedule = schedule
         self._clock = clock
         self._new_id = new_id
+        self._progress = progress
         self._max_vanish = max_vanish
         self._max_vanish_share = max_vanish_share
+        self._pace = Pace(rate)
 
     async def sweep(
         self,
+        buckets: Collection[str] | None = None,
         *,
         accept_vanished: bool = False,
         next_in: float | None = None,
         progress: Callable[[Report], None] = lambda _report: None,
     ) -> Report:
-        """Wait for a sweep under way, then sweep; the next scheduled one comes `next_in` seconds later."""
-        async with self._schedule.turn(LEASE, next_in=next_in):
-            return await self.sweep_now(accept_vanished=accept_vanished, progress=progress)
+        """
+        Wait for sweeps under way, then sweep some buckets, all by default.
+
+        Args:
+            buckets: Those that no route has are left out.
+            accept_vanished: The brake is off.
+            next_in: Seconds until the next scheduled sweep, if this one is of everything.
+            progress: Told after every page.
+        """
+        areas = [area for area in self.areas if buckets is None or area.bucket in buckets]
+        whole = areas == self.areas
+        async with AsyncExitStack() as leases:
+            # By name, so that two who want them all do not wait for each other.
+            for lease in sorted({area.lease for area in areas} | {LEASE}):
+                await leases.enter_async_context(
+                    self._schedule.turn(lease, next_in=next_in if whole and lease == LEASE else None)
+                )
+            return await self.sweep_now(areas, accept_vanished=accept_vanished, progress=progress)
 
     async def sweep_now(
-        self, *, accept_vanished: bool = False, progress: Callable[[Report], None] = lambda _report: None
+        self,
+        areas: Iterable[Area] | None = None,
+        *,
+        accept_vanished: bool = False,
+        resume: bool = False,
+        progress: Callable[[Report], None] = lambda _report: None,
     ) -> Report:
-        """Sweep; the caller holds the lease `LEASE`."""
+        """
+        Sweep some areas, all by default; the caller holds their leases.
+
+        Args:
+            areas: Of `Sweeper.areas`.
+            accept_vanished: The brake is off.
+            resume: Go on where an earlier sweep was cut off. Not for who wants everything compared that changed until
+                now: what that one had compared already is not compared again.
+            progress: Told after every page.
+        """
         report = Report(self._new_id(), self._clock())
-        sides: list[_Side] = []
-        for bucket in sorted({route.bucket for route in self._routes}):
-            handlers = sorted({route.handler for route in self._routes if route.bucket == bucket})
-            of_bucket = {handler: _Side(handler, bucket, accept=accept_vanished) for handler in handlers}
+        means = Means(
+            self._looker,
+            self._units,
+            self._hints,
+            self._pace,
+            accept_vanished,
+            self._max_vanish,
+            self._max_vanish_share,
+        )
+        tallies: list[Tally] = []
+
+        def tell() -> None:
+            progress(_so_far(report, tallies))
+
+        for area in self.areas if areas is None else areas:
+            report.areas.append(area.name)
+            shards = await self._resumed(means, area, report) if resume else []
+            if not shards:
+                shards = [Shard(means, area, keys) for keys in await self._ranges(area)]
+            tallies += [shard.tally for shard in shards]
             try:
-                await self._sweep_bucket(bucket, of_bucket, report, progress)
+                await self._sweep_area(area, shards, report, tell)
             except TransientError as error:
-                report.errors.append(f"bucket {bucket}: {error.message}")
-                continue
-            for side in of_bucket.values():
-                await self._release(side, report)
-            sides += of_bucket.values()
-        report.digest = _combined(side.digest.digest() for side in sides)
-        report.ledger_digest = _combined(side.ledger_digest.digest() for side in sides)
+                _note(report, area, error.message)
+        add_up(report, tallies)
         report.failed = await self._units.error_classes()
         report.finished_at = self._clock()
         await self._sweeps.save(report.id, report.started_at, report.json())
         log.info("sweep.finished", **report.json())
         return report
 
-    async def _sweep_bucket(
-        self, bucket: str, sides: Mapping[str, _Side], report: Report, progress: Callable[[Report], None]
+    async def _resumed(self, means: Means, area: Area, report: Report) -> list[Shard]:
+        """Return the key ranges of a sweep that was cut off, none when there is no such sweep."""
+        kept = None if self._progress is None else await self._progress.get(area.name, RESUMABLE_MS)
+        if kept is None:
+            return []
+        report.resumed.append(area.name)
+        log.info("sweep.resumed", area=area.name, after=[shard["after"] for shard in kept])
+        return [Shard(means, area, Range("", None), shard) for shard in kept]
+
+    async def _ranges(self, area: Area) -> list[Range]:
+        if area.shards == 1:
+            return ranges_of([])
+        bounds = _below(area.prefix), area.prefix + LAST if area.prefix else None
+        return ranges_of(await self._units.splits(area.handlers, area.bucket, *bounds, area.shards))
+
+    async def _sweep_area(
+        self, area: Area, shards: Sequence[Shard], report: Report, progress: Callable[[], None]
     ) -> None:
-        async for found in self._listed_units(bucket, report):
-            side = sides[found.key.handler]
-            side.listed.append(found)
-            if len(side.listed) == PAGE:
-                await self._compare(side, found.key.unit, report)
-                progress(report)
-        for side in sides.values():
-            await self._compare(side, None, report)
-        progress(report)
-
-    async def _listed_units(self, bucket: str, report: Report) -> AsyncIterator[_Found]:
         """
-        Yield each unit once, those of one handler in byte order.
+        Compare the key ranges of an area side by side.
 
-        The objects of a unit follow each other, as it is a prefix of their keys; those of other handlers, or of none,
-        may stand between them.
+        Raises:
+            TransientError: The store did not answer; the checkpoints stand.
         """
-        gathering: dict[str, tuple[Route, UnitKey, list[StoredObject]]] = {}
+        denied: list[str] = []
+        ranges = (self._sweep_range(shard, shards, denied, progress) for shard in shards if not shard.done)
+        for ended in await asyncio.gather(*ranges, return_exceptions=True):
+            if ended is not None:
+                raise ended
+        for message in dict.fromkeys(denied):
+            _note(report, area, message)
+        for handler in area.handlers:
+            shards[0].tally.counts["withheld"] += await release([shard.sides[handler] for shard in shards])
+        if self._progress is not None:
+            await self._progress.drop(area.name)
+
+    async def _sweep_range(
+        self, shard: Shard, shards: Sequence[Shard], denied: list[str], progress: Callable[[], None]
+    ) -> None:
+        area = shard.area
+        listing = Listing(self._store, self._looker, area, shard.keys)
+        pages = 0
         try:
-            async for found in self._store.list(bucket):
-                report.listed += 1
-                belongs = self._looker.unit_of(bucket, found.key)
-                if belongs is None:
-                    report.unrouted += 1
-                    continue
-                route, key = belongs
-                current = gathering.get(key.handler)
-                if current is not None and current[1] == key:
-                    current[2].append(found)
-                    continue
-                if current is not None:
-                    yield _found(*current)
-                gathering[key.handler] = (route, key, [found])
-        except AccessDenied as error:  # everything else was listed, and `_confirm` asks about what was not
-            report.errors.append(f"bucket {bucket}: {error.message}")
-        for current in gathering.values():
-            yield _found(*current)
+            async for upto in listing.pages(PAGE):
+                await _compare(shard, listing, upto)
+                pages += 1
+                if pages % CHECKPOINT == 0:
+                    shard.kept = shard.snapshot(upto)
+                    await self._keep(area, shards)
+                progress()
+        except AccessDenied as error:
+            if not listing.objects and not shard.tally.counts["listed"]:
+                raise  # nothing may be seen, so nothing can be said
+            denied.append(error.message)  # all else was listed, and the store will be asked about what was not
+        listing.finish()
+        end = area.prefix + LAST if shard.keys.upto is None and area.prefix else shard.keys.upto
+        await _compare(shard, listing, end)
+        shard.done = True
+        shard.kept = shard.snapshot(shard.keys.after)
+        if len(shards) > 1:
+            await self._keep(area, shards)
+        progress()
 
-    async def _compare(self, side: _Side, upto: str | None, report: Report) -> None:
-        """Merge the listed units with the rows of their range."""
-        listed = iter(side.listed)
-        found = next(listed, None)
-        async for row in self._units.between(side.handler, side.bucket, side.after, upto):
-            while found is not None and found.key.unit < row.unit:
-                await self._unknown(side, found, report)
-                found = next(listed, None)
-            if found is not None and found.key.unit == row.unit:
-                await self._known(side, found, row, report)
-                found = next(listed, None)
-            else:
-                await self._unlisted(side, row, report)
-        while found is not None:
-            await self._unknown(side, found, report)
-            found = next(listed, None)
-        side.listed = []
-        if upto is not None:
-            side.after = upto
-
-    async def _unknown(self, side: _Side, found: _Found, report: Report) -> None:
-        _add(side.digest, found.key.unit, found.fingerprint)
-        report.new += 1
-        await self._hints.bulk(found.key, "sweep", route=found.route.name)
-
-    async def _known(self, side: _Side, found: _Found, row: Seen, report: Report) -> None:
-        _add(side.digest, found.key.unit, found.fingerprint)
-        _add(side.ledger_digest, row.unit, row.observed_etag)
-        side.known += _follows(found.route)
-        if row.held:
-            report.held += 1
-        elif row.wake_at is not None:
-            report.waiting += 1
-            return
-        elif row.observed_etag == found.fingerprint:
-            report.matched += 1
-            return
-        else:
-            report.changed += 1
-        await self._hints.bulk(found.key, "sweep", route=found.route.name)
-
-    async def _unlisted(self, side: _Side, row: Seen, report: Report) -> None:
-        key = UnitKey(side.handler, side.bucket, row.unit)
-        route = self._looker.route_of(key)
-        if route is None:
-            report.unrouted_units += 1
-            if row.held:
-                await self._hints.bulk(key, "sweep")
-            return
-        _add(side.ledger_digest, row.unit, row.observed_etag)
-        if row.held:
-            report.held += 1
-            await self._hints.bulk(key, "sweep")
-        elif row.wake_at is not None:
-            report.waiting += 1
-        elif row.observed_etag == ABSENT:
-            report.matched += 1
-            report.gone += 1
-        else:
-            await self._confirm(side, key, route, row, report)
-
-    async def _confirm(self, side: _Side, key: UnitKey, route: Route, row: Seen, report: Report) -> None:
-        """Ask the store itself before a unit counts as vanished: it may have come back since the listing."""
-        side.known += _follows(route)
-        try:
-            look = await self._looker.look(key)
-        except AccessDenied:  # an error of the report already; a hint would change nothing
-            report.unanswered += 1
-            return
-        except TransientError as error:  # of this unit: it may be being written
-            log.info("sweep.unanswered", bucket=key.bucket, unit=key.unit, error=error.message)
-            report.unanswered += 1
-        else:
-            assert look is not None  # noqa: S101 (it has a route)
-            if look.fingerprint != ABSENT:
-                if look.fingerprint != row.observed_etag:
-                    report.changed += 1
-                    await self._hints.bulk(key, "sweep", route=route.name)
-                return
-            report.vanished += 1
-        await self._missing(side, key, route)
-
-    async def _missing(self, side: _Side, key: UnitKey, route: Route) -> None:
-        """Hint a unit that is not there, of routes that follow deletions only when the brake has seen them all."""
-        if side.accept or not _follows(route):
-            await self._hints.bulk(key, "sweep", route=route.name)
-            return
-        side.missing += 1
-        if len(side.braked) < max(self._max_vanish, REMEMBERED):
-            side.braked.append((route, key))
-
-    async def _release(self, side: _Side, report: Report) -> None:
-        """The brake: a bucket that looks emptied is more often a store that answers wrongly than a wish."""
-        if side.missing > max(self._max_vanish, self._max_vanish_share * side.known):
-            report.withheld += side.missing
-            log.warning(
-                "sweep.braked",
-                handler=side.handler,
-                bucket=side.bucket,
-                vanished=side.missing,
-                known=side.known,
-                next_step="look at the bucket; if the objects are meant to be gone: lakedrop sweep --accept-vanished",
-            )
-            return
-        report.withheld += side.missing - len(side.braked)
-        for route, key in side.braked:
-            await self._hints.bulk(key, "sweep", route=route.name)
+    async def _keep(self, area: Area, shards: Sequence[Shard]) -> None:
+        if self._progress is not None:
+            await self._progress.put(area.name, [shard.kept for shard in shards])
 
 
-def _follows(route: Route) -> bool:
-    return getattr(route.options, "on_delete", "keep") != "keep"
+def _note(report: Report, area: Area, message: str) -> None:
+    """Say why an area was not seen whole."""
+    report.errors.append(f"bucket {area.bucket}: {message}")
+    if area.bucket not in report.unswept:
+        report.unswept.append(area.bucket)
 
 
-def _add(digest: Any, unit: str, etag: str | None) -> None:
-    if etag:
-        digest.update(f"{unit}\0{etag}\n".encode())
+async def _compare(shard: Shard, listing: Listing, upto: str | None) -> None:
+    """Compare what is listed up to a unit with the rows, handler by handler."""
+    counts = shard.tally.counts
+    counts["listed"] += listing.objects
+    counts["unrouted"] += listing.unrouted
+    listing.objects = listing.unrouted = 0
+    for handler, side in shard.sides.items():
+        if upto is not None and upto <= side.after:
+            continue
+        await side.compare(listing.units[handler].take(upto), upto)
 
 
-def _combined(digests: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"".join(digests)).hexdigest()
+def _so_far(report: Report, tallies: Sequence[Tally]) -> Report:
+    """Return what is known of a report before its sweep has ended."""
+    far = replace(report)
+    add_up(far, tallies)
+    return far
+
+
+def _below(prefix: str) -> str:
+    """Return a key that comes before all below a prefix, and behind almost all others that do."""
+    if not prefix or prefix[-1] == "\0":
+        return prefix[:-1]
+    before = ord(prefix[-1]) - 1
+    # No key has half of a surrogate pair.
+    return prefix[:-1] + chr(0xD7FF if before == 0xDFFF else before) + LAST  # noqa: PLR2004 (where they end)

@@ -16,16 +16,21 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from consumer.settings import DEFAULT_HOME, Settings
 
 PIPED_WIDTH: Final = 160
-"""Columns when nobody watches: files and pipes have no edge, and wrapped lines are hard to search."""
+"""Columns of tables when nobody watches: files and pipes have no edge."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def console(*, error: bool = False) -> Console:
-    """Return a console that writes text as it is given: no markup, no colours for numbers and paths."""
+    """
+    Return a console that writes text as it is given: no markup, no colours for numbers and paths.
+
+    Lines are wrapped on a terminal only: in a file or pipe, wrapped ones are hard to search.
+    """
     stream = sys.stderr if error else sys.stdout
-    wide = stream.isatty() or "COLUMNS" in os.environ
-    return Console(file=stream, markup=False, highlight=False, emoji=False, width=None if wide else PIPED_WIDTH)
+    edge = stream.isatty() or "COLUMNS" in os.environ
+    width = None if edge else PIPED_WIDTH
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width, soft_wrap=not edge)
 
 
 def progress(on: Console | None = None) -> Progress:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Final
 
 from consumer.schedule import Schedule
-from handlers.contract import Handler, Maintained, Upkeep
+from handlers.contract import Handler
+from handlers.upkeep import Maintained, Upkeep
 
 LEASE: Final = "maintenance"
 

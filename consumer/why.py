@@ -14,16 +14,17 @@ from typing import Any, Final, NamedTuple
 from consumer.app import App
 from consumer.exits import FAILED, CommandError
 from consumer.folder_walk import is_utf8
+from consumer.ledger_history import Entry
 from consumer.ledger_rows import receipt_json
 from consumer.ledger_status import Backlogs
-from consumer.ledger_views import Entry
 from consumer.look import Look
 from consumer.protocol import Row
 from consumer.router import Route
+from consumer.task_report import TaskState
 from consumer.terminal import command, shown
 from consumer.times import iso
 from consumer.workitem import UnitKey
-from handlers.contract import ABSENT, TransientError
+from handlers.contract import ABSENT, SinkAway, SinkRefuses, TransientError
 
 UNKNOWN: Final = "unknown"
 """The ledger has no row: no event came yet, or no route takes the object."""
@@ -93,6 +94,8 @@ class Why:
     attempts: int
     due: str | None
     """When its lease ends (held), or when it is hinted again."""
+    tasks: tuple[TaskState, ...]
+    """What else is done for what the sink holds, such as telling another system of its table."""
     timeline: tuple[Moment, ...]
     advice: str
     """What to do, in words."""
@@ -134,6 +137,8 @@ async def why_report(app: App, bucket: str, key: str) -> Why:
     rows = await app.units.find(bucket, unit)
     wanted = None if found is None else found[1].handler
     row = next((row for row in rows if row.key.handler == wanted), rows[0] if rows else None)
+    if found is None and row is not None and (covering := app.looker.route_of(row.key)) is not None:
+        found = covering, row.key  # a folder, which is a unit and no object
     look, store_error = await _look(app, found[1] if found else None)
     if row is None:
         return _unknown(app, bucket, unit, found[0] if found else None, look)
@@ -157,6 +162,7 @@ async def why_report(app: App, bucket: str, key: str) -> Why:
         error=row.error,
         attempts=row.attempts,
         due=None if due is None else iso(due),
+        tasks=() if holds is None else await _tasks(app, row.key.handler, holds.target),
         timeline=tuple(_moment(entry) for entry in await app.history.timeline(row.key)),
         advice=advice,
         repair=repair,
@@ -170,6 +176,10 @@ async def _look(app: App, key: UnitKey | None) -> tuple[Look | None, str | None]
         return await app.looker.look(key), None
     except TransientError as error:
         return None, error.message
+
+
+async def _tasks(app: App, handler: str, target: str) -> tuple[TaskState, ...]:
+    return tuple(TaskState.of(row) for row in await app.task_rows.all(handler, target))
 
 
 def _stored(look: Look | None) -> Stored | None:
@@ -227,6 +237,7 @@ def _unknown(app: App, bucket: str, unit: str, route: Route | None, look: Look |
         error=None,
         attempts=0,
         due=None,
+        tasks=(),
         timeline=(),
         advice=advice,
         repair=repair,
@@ -258,14 +269,28 @@ def _verdict(app: App, row: Row, look: Look | None, holds: Holding | None, state
             again,
         ),
         "skipped": _Verdict("It was left alone until its content changes.", "To look again now:", again),
-        "retrying": _Verdict(f"The last attempt failed; another one is due.{older}", "Wait, or try now:", again),
-        "pending": _Verdict(
+        "retrying": _verdict_on_away(app, row)
+        or _Verdict(f"The last attempt failed; another one is due.{older}", "Wait, or try now:", again),
+        "pending": _verdict_on_away(app, row)
+        or _Verdict(
             "It is to be worked on.",
             "The service does that; without one:",
             command(app.settings, "run", "--once"),
         ),
     }
     return by_state.get(state) or _verdict_on_done(app, row, look, holds)
+
+
+def _verdict_on_away(app: App, row: Row) -> _Verdict | None:
+    """The sink was away when the unit was last looked at."""
+    check = command(app.settings, "check")
+    if row.error_class == SinkRefuses.__name__:
+        summary = "The sink does not let us in; no attempt is counted meanwhile."
+        return _Verdict(summary, "Correct what the reason names; then it goes on by itself. How it stands:", check)
+    if row.error_class == SinkAway.__name__:
+        summary = "The sink did not answer; no attempt is counted meanwhile."
+        return _Verdict(summary, "Wait: it goes on by itself when the sink is back. How it stands:", check)
+    return None
 
 
 def _verdict_on_done(app: App, row: Row, look: Look | None, holds: Holding | None) -> _Verdict:
@@ -280,7 +305,8 @@ def _verdict_on_done(app: App, row: Row, look: Look | None, holds: Holding | Non
         return _Verdict(summary, "An event was missed; find it:", sweep)
     forced = command(app.settings, "replay", "--bucket", row.key.bucket, "--prefix", row.key.unit, "--force", "--yes")
     summary = f"{holds.target} holds exactly this version."
-    return _Verdict(summary, "Nothing to do. To do it again all the same:", forced)
+    advice = "See the warnings above" if holds.detail.get("warnings") else "Nothing to do"
+    return _Verdict(summary, f"{advice}. To do it again all the same:", forced)
 
 
 def _verdict_on_unfollowed(app: App, holds: Holding, last_sweep: Mapping[str, Any] | None) -> _Verdict:

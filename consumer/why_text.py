@@ -7,6 +7,7 @@ from rich.text import Text
 
 from consumer.detail_text import counted, indented, print_detail
 from consumer.status_text import clock, moment
+from consumer.task_text import task_line
 from consumer.terminal import shown
 from consumer.times import duration, local
 from consumer.why import Moment, Why
@@ -28,6 +29,10 @@ def print_why(out: Console, why: Why, now: str) -> None:
     out.print()
     _print_stored(out, why, now)
     _print_holding(out, why, now)
+    for task in why.tasks:
+        indented(out, task_line(task, now), 10)
+    if why.tasks:
+        out.print()
     if why.timeline:
         out.print("timeline", style="dim")
         for entry in why.timeline:

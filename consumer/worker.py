@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
@@ -20,8 +19,10 @@ from consumer.ledger import Ledger
 from consumer.look import Looker
 from consumer.protocol import Row
 from consumer.reconcile import Reconciler
-from consumer.workitem import BadMessage, Hint, Message, bulk_queue, dead_queue, decode, work_queue
-from handlers.contract import ClaimLost, Handler
+from consumer.settler import Settler
+from consumer.sink import Sink
+from consumer.workitem import BadMessage, Hint, bulk_queue, dead_queue, decode, work_queue
+from handlers.contract import ClaimLost, Handler, TransientError
 
 log = structlog.get_logger("lakedrop.worker")
 
@@ -33,7 +34,14 @@ LEDGER_PAUSE = 1.0
 
 
 class Worker:
-    """Works off the hints of one handler, `Handler.max_in_flight` at a time; see `Reconciler` for the arguments."""
+    """
+    Works off hints for one handler, `Handler.max_in_flight` at a time; see `Reconciler` for further arguments.
+
+    Args:
+        sink: Of the handler.
+        queue: Name of the queues it reads; by default those of the handler.
+        waits: Nothing is taken while the sink is away; else all is taken and put off, for who must come to an end.
+    """
 
     def __init__(
         self,
@@ -44,18 +52,26 @@ class Worker:
         broker: Broker,
         policy: retry.RetryPolicy,
         gate: Gate,
+        sink: Sink,
         heartbeat_seconds: float = 10.0,
         on_settled: Callable[[Settled], None] = lambda _settled: None,
+        queue: str | None = None,
+        waits: bool = True,
     ) -> None:
         self.handler = handler
+        self.queue = handler.name if queue is None else queue
         self._ledger = ledger
         self._broker = broker
+        self._sink = sink
+        self._waits = waits
+        self._settler = Settler(ledger, broker, fenced=handler.fenced, on_settled=on_settled, queue=self.queue)
         self._reconciler = Reconciler(
-            handler, ledger=ledger, looker=looker, broker=broker, policy=policy, gate=gate, on_settled=on_settled
+            handler, ledger=ledger, looker=looker, policy=policy, gate=gate, sink=sink, settler=self._settler
         )
         self._heartbeat_seconds = heartbeat_seconds
-        self._slots = asyncio.Semaphore(handler.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
+        """Set whenever one of them has ended."""
         self._beating: asyncio.Task[None] | None = None
         self._held: dict[str, Held] = {}
         self._stopping = False
@@ -69,34 +85,39 @@ class Worker:
 
     async def run(self) -> None:
         """Take deliveries until cancelled; `stop` ends the work they led to."""
-        consumer = await self._broker.consume(
-            work_queue(self.handler.name), bulk_queue(self.handler.name), prefetch=PREFETCH
-        )
-        # Claims under way need it longer than the intake: `stop` ends it.
-        self._beating = asyncio.create_task(self._heartbeat(), name=f"heartbeat {self.handler.name}")
-        try:
-            await self._intake(consumer)
-        finally:
-            await consumer.aclose()
+        # Claims under way need it longer than the intake, which may begin again: `stop` ends it.
+        self._beating = self._beating or asyncio.create_task(self._heartbeat(), name=f"heartbeat {self.handler.name}")
+        while True:
+            if self._waits:
+                await self._sink.back()
+            consumer = await self._broker.consume(work_queue(self.queue), bulk_queue(self.queue), prefetch=PREFETCH)
+            try:
+                await self._intake(consumer)
+            finally:  # what was read ahead goes back to its queues, where it may wait for as long as it takes
+                await consumer.aclose()
 
     async def _intake(self, consumer: Consumer) -> None:
+        """Take deliveries; return when the sink is away. What comes before that is seen is put off."""
         while True:
-            await self._slots.acquire()
-            try:
-                delivery = await consumer.get()
-            except BaseException:
-                self._slots.release()
-                raise
+            while len(self._tasks) >= self.handler.max_in_flight:
+                self._freed.clear()
+                await self._freed.wait()
+            if self._waits and self._sink.away is not None:
+                return
+            delivery = await consumer.get()
             task = asyncio.create_task(self._deliver(delivery), name=f"work {self.handler.name}")
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._slots.release()
+        self._freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # The row keeps its lease; the waker brings the unit back when that ends.
-            log.error("delivery.crashed", handler=self.handler.name, exc_info=error)
+            if isinstance(error, TransientError):
+                log.warning("delivery.given_up", handler=self.handler.name, reason=error.message)
+            else:
+                log.error("delivery.crashed", handler=self.handler.name, exc_info=error)
 
     async def stop(self, drain_seconds: float, *, hurry: asyncio.Event | None = None) -> None:
         """
@@ -137,8 +158,12 @@ class Worker:
         except asyncio.CancelledError:
             await self._give_back(delivery, hint, claiming)
             raise
-        except Exception:
-            log.exception("ledger.unavailable", handler=self.handler.name, bucket=hint.key.bucket, unit=hint.key.unit)
+        except Exception as error:
+            unit = {"handler": self.handler.name, "bucket": hint.key.bucket, "unit": hint.key.unit}
+            if isinstance(error, TransientError):
+                log.warning("ledger.unavailable", **unit, reason=error.message, next_try_in=LEDGER_PAUSE)
+            else:
+                log.exception("ledger.unavailable", **unit)
             await asyncio.sleep(LEDGER_PAUSE)
             await delivery.reject(requeue=True)
             return
@@ -172,14 +197,15 @@ class Worker:
         row = claiming.result()
         await delivery.ack()
         if row is not None:
-            await self._reconciler.put_back(_held(row, hint))
+            await self._settler.put_back(_held(row, hint))
 
     async def _refuse(self, delivery: Delivery, error: BadMessage) -> None:
         """Move a message that is no hint for this worker to where people look."""
         try:
-            await self._broker.publish(dead_queue(self.handler.name), _with_error(delivery.message, str(error)))
-        except BrokerUnavailable:
-            log.exception("dead_letter.failed", handler=self.handler.name, message_id=delivery.message.id)
+            await self._broker.publish(dead_queue(self.queue), delivery.message.with_headers(error=str(error)))
+        except BrokerUnavailable as fault:
+            about = {"handler": self.handler.name, "message_id": delivery.message.id}
+            log.warning("dead_letter.failed", **about, reason=fault.message, next_try_in=LEDGER_PAUSE)
             await asyncio.sleep(LEDGER_PAUSE)
             await delivery.reject(requeue=True)
         else:
@@ -191,6 +217,9 @@ class Worker:
             held = dict(self._held)
             try:
                 alive = await self._ledger.heartbeat(held.keys())
+            except TransientError as error:
+                log.warning("heartbeat.failed", handler=self.handler.name, claims=len(held), reason=error.message)
+                continue
             except Exception:
                 log.exception("heartbeat.failed", handler=self.handler.name, claims=len(held))
                 continue
@@ -215,7 +244,7 @@ class Worker:
             if held.lost:
                 self._lost(held)
             elif self._stopping:
-                await self._reconciler.put_back(held)
+                await self._settler.put_back(held)
             raise
         finally:
             del self._held[token]
@@ -228,7 +257,3 @@ def _held(row: Row, hint: Hint) -> Held:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 (a coroutine of this worker always runs in a task)
     return Held(row, hint, row.db_now, task)
-
-
-def _with_error(message: Message, error: str) -> Message:
-    return replace(message, headers={**message.headers, "error": error})

@@ -8,13 +8,17 @@ structured JSON mode; the headers repeat what a person wants to see when looking
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 INGRESS: Final = "lakedrop.ingress"
 """Notifications as the store sent them."""
+TASKS: Final = "tasks"
+"""Name of the queues of tasks, of all handlers."""
 DEAD_INGRESS: Final = "lakedrop.dead.ingress"
 """Notifications nobody could read, with the reason in the header `error`."""
 
@@ -55,9 +59,12 @@ class Message:
     headers: Mapping[str, str]
     id: str
 
+    def with_headers(self, **headers: str) -> Message:
+        """Return the same message with more headers."""
+        return Message(self.body, self.content_type, {**self.headers, **headers}, self.id)
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+
+class Hint(NamedTuple):
     """This unit may have changed."""
 
     key: UnitKey
@@ -71,6 +78,48 @@ class Hint:
     """Name of the route that brought it here, empty where the sender does not know."""
     error: str | None = None
     """Why the unit failed, on copies in a dead queue."""
+
+
+class HintMessage(Message):
+    """A hint as a message: a CloudEvent, which is written only where it leaves the process."""
+
+    __slots__ = ("hint",)
+    hint: Hint
+
+    def __init__(self, hint: Hint) -> None:
+        object.__setattr__(self, "hint", hint)  # messages are frozen
+
+    @property
+    def body(self) -> bytes:
+        """The event in structured JSON mode."""
+        hint = self.hint
+        event = {
+            "specversion": "1.0",
+            "id": hint.id,
+            "source": f"/lakedrop/{hint.reason}",
+            "type": _TYPES[hint.kind],
+            "subject": _subject(hint.key),
+            "time": _timestamp(hint.time),
+            "datacontenttype": "application/json",
+            "data": {**hint.key._asdict(), "reason": hint.reason, "route": hint.route, "error": hint.error},
+        }
+        return _ENCODER.encode(event).encode()
+
+    @property
+    def content_type(self) -> str:
+        """Of the body."""
+        return CONTENT_TYPE
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What a person wants to see of it in a queue."""
+        headers = {"key": _subject(self.hint.key), "reason": self.hint.reason}
+        return headers if self.hint.error is None else {**headers, "error": self.hint.error}
+
+    @property
+    def id(self) -> str:
+        """Of the event."""
+        return self.hint.id
 
 
 def work_queue(name: str) -> str:
@@ -89,26 +138,20 @@ def dead_queue(name: str) -> str:
 
 
 def encode(hint: Hint) -> Message:
-    """Write a hint as a CloudEvents message; a time before 1970 or after 9999 becomes the nearest that is not."""
-    subject = f"{hint.key.bucket}/{hint.key.unit}" if hint.key.bucket else hint.key.unit
-    body = {
-        "specversion": "1.0",
-        "id": hint.id,
-        "source": f"/lakedrop/{hint.reason}",
-        "type": _TYPES[hint.kind],
-        "subject": subject,
-        "time": _timestamp(min(max(hint.time, 0), LATEST)),
-        "datacontenttype": "application/json",
-        "data": {**hint.key._asdict(), "reason": hint.reason, "route": hint.route, "error": hint.error},
-    }
-    headers = {"key": subject, "reason": hint.reason}
-    if hint.error is not None:
-        headers["error"] = hint.error
-    return Message(_ENCODER.encode(body).encode(), CONTENT_TYPE, headers, hint.id)
+    """Make a CloudEvents message of a hint; a time before 1970 or after 9999 becomes the nearest that is not."""
+    return HintMessage(hint if 0 <= hint.time <= LATEST else hint._replace(time=min(max(hint.time, 0), LATEST)))
 
 
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
-"""`json.dumps` would make one for each hint."""
+def _subject(key: UnitKey) -> str:
+    return f"{key.bucket}/{key.unit}" if key.bucket else key.unit
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+"""`json.dumps` would make one for each hint, and look out for circles."""
+
+
+UNHELD: Final = re.compile("[\0\ud800-\udfff]")
+"""Whoever claimed a unit of such a name would be refused by PostgreSQL, and have the hint again, for ever."""
 
 
 def decode(message: Message) -> Hint:
@@ -118,10 +161,19 @@ def decode(message: Message) -> Hint:
     The content type is not looked at: people move messages between queues by hand, and their tools drop it.
 
     Raises:
-        BadMessage: The body is not JSON, not a CloudEvent of a known type, or lacks a field.
+        BadMessage: The body is not JSON, not a CloudEvent of a known type, lacks a field, or names what no ledger
+            holds.
     """
+    hint = message.hint if isinstance(message, HintMessage) else _read(message.body)
+    if UNHELD.search("".join(hint.key)):
+        raise BadMessage("a NUL or half a surrogate pair in `data`: no object has such a name, and no ledger holds it")
+    return hint
+
+
+def _read(written: bytes) -> Hint:
+    """Read a hint that came from outside the process."""
     try:
-        body = json.loads(message.body)
+        body = json.loads(written)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not JSON: {error}") from error
     if not isinstance(body, dict) or body.get("specversion") != "1.0":
@@ -154,8 +206,13 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _timestamp(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)  # whole seconds: a float would round the last ones up
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    """Write whole seconds, as a float would round the last ones up; thousands of hints are of the same one."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _milliseconds(text: str) -> int:
