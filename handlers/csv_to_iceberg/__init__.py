@@ -3,8 +3,9 @@
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
 from handlers.csv_to_iceberg.lake.lake import LakeSettings, Placement
+from handlers.csv_to_iceberg.trino_client import TrinoSettings
 
-__all__ = ["MATCH", "NAME", "CsvToIceberg", "LakeSettings", "Options", "Placement", "create"]
+__all__ = ["MATCH", "NAME", "CsvToIceberg", "LakeSettings", "Options", "Placement", "TrinoSettings", "create"]
 
 NAME = CsvToIceberg.name
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
@@ -16,13 +16,14 @@ from handlers.contract import (
     HandlerError,
     ObjectRef,
     Outcome,
+    PermanentError,
     Receipt,
     StoredObject,
     TransientError,
     Unit,
-    Upkeep,
     Verdict,
 )
+from handlers.csv_to_iceberg.counting import Counting
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.results import Report, SmallFile, Source
 from handlers.csv_to_iceberg.inventory import Inventory, OwnTable
@@ -30,7 +31,8 @@ from handlers.csv_to_iceberg.lake.budget import ByteBudget
 from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Entry, Landed, Plan, Unpacked
 from handlers.csv_to_iceberg.lake.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings, Placement, owner_bucket
-from handlers.csv_to_iceberg.lake.live import live_memory
+from handlers.csv_to_iceberg.lake.presence import Presence
+from handlers.csv_to_iceberg.lake.probe import probe
 from handlers.csv_to_iceberg.lake.rebuild import Rebuild
 from handlers.csv_to_iceberg.lake.rebuild_site import FindIn, NoSuchTable, Progress, Site
 from handlers.csv_to_iceberg.lake.registry import Record, Registry, record_of
@@ -41,8 +43,17 @@ from handlers.csv_to_iceberg.lake.staged import Staged
 from handlers.csv_to_iceberg.lake.table import IcebergTable
 from handlers.csv_to_iceberg.lake.target import Target, table_of
 from handlers.csv_to_iceberg.maintenance import Maintenance
-from handlers.csv_to_iceberg.notices import notice_rejected, notice_rescued, notice_size
+from handlers.csv_to_iceberg.notices import notice_report, notice_size
 from handlers.csv_to_iceberg.receipts import VERSION, receipt_of_absence, receipt_of_rows
+from handlers.csv_to_iceberg.superset_tasks import SupersetTasks
+from handlers.csv_to_iceberg.trino_client import TrinoClient, TrinoSettings
+from handlers.csv_to_iceberg.trino_tables import TrinoTables
+from handlers.csv_to_iceberg.trino_upkeep import TrinoUpkeep
+from handlers.tasks import Task
+from handlers.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from handlers.csv_to_iceberg.superset import Superset
 
 log = structlog.get_logger(__name__)
 
@@ -58,15 +69,26 @@ class CsvToIceberg:
     max_in_flight: int = 4000
     fenced: bool = True
 
-    def __init__(self, settings: LakeSettings, context: HandlerContext) -> None:
+    def __init__(
+        self,
+        settings: LakeSettings,
+        context: HandlerContext,
+        superset: Superset | None = None,
+        trino: TrinoSettings | None = None,
+    ) -> None:
         self._settings = settings
         self._context = context
         self._lake = Lake(settings)
+        self._presence = Presence(self._lake)
         self._targets: dict[tuple[str, str], Target] = {}
         self._registries: dict[str, Registry] = {}
         self._keepers: dict[str, RejectsKeeper] = {}
         self._budget = ByteBudget(settings.max_bytes_in_flight)
-        self._maintenance = Maintenance(self._lake, context)
+        tables = None if trino is None else TrinoTables(TrinoClient(trino))
+        upkeep = None if trino is None or tables is None else TrinoUpkeep(tables, compacts=trino.maintains)
+        self._counting = Counting(context, self._table, tables)
+        self._maintenance = Maintenance(self._lake, context, upkeep)
+        self._superset = None if superset is None else SupersetTasks(superset, self._lake, context)
 
     def unit_of(self, ref: ObjectRef, options: Options) -> str:
         """Every object is a unit."""
@@ -101,34 +123,24 @@ class CsvToIceberg:
             else:
                 if landed.report is not None:
                     landed.report.warnings += noticed
-                    notice_rejected(unit, target.table.name, landed.report)
-                    notice_rescued(unit, target.table.name, landed.report)
+                    notice_report(unit, target.table.name, landed.report)
+                self._tell_of(target)
                 return receipt_of_rows(found.etag, target.table.name, landed)
         raise TransientError(f"table {target.table.name} changed {MAX_STAGES} times while the object was being read")
 
-    async def verify(self, unit: Unit, receipt: Receipt) -> Verdict:
-        """Count the rows of the object in its table."""
-        target = self._target(unit)
-        expected = {"rows": receipt.counts.get("rows", 0)}
-        loaded = await self._context.run("commit", target.table.load)
-        if loaded is None:
-            return Verdict(not expected["rows"], expected, {"rows": 0}, f"there is no table {target.table.name}")
-        shown = (await self._context.run("stream", target.table.shown, loaded, [unit.name], live_memory()))[unit.name]
-        found = {"rows": sum(shown.rows.values())}
-        others = {etag: count for etag, count in shown.rows.items() if count and etag != receipt.fingerprint}
-        if found != expected:
-            message = f"table {target.table.name} shows {found['rows']} rows, not {expected['rows']}"
-        elif others and receipt.fingerprint:
-            message = f"table {target.table.name} shows rows of other versions: {others}"
-        else:
-            return Verdict(True, expected, found, f"table {target.table.name} shows the rows of the receipt")
-        return Verdict(False, expected, found, message)
+    async def verify(self, bucket: str, receipts: Mapping[str, Receipt]) -> Mapping[str, Verdict]:
+        """Count the rows of objects in their tables: as Trino sees them, where there is one."""
+        return await self._counting.verify(bucket, receipts)
 
     async def inventory(self) -> AsyncIterator[tuple[str, str, Receipt | Failure]]:
         """Fence every table of ours, then tell what all of them show and what failed."""
         tables = await self._context.run("commit", self._own_tables)
         for own in tables:
-            await self._fence(own)
+            try:
+                await self._fence(own)
+            except PermanentError as refusal:
+                # Nobody can commit to it. What it shows is told all the same, and so are the other tables.
+                log.warning("table.not_fenced", table=own.name, reason=refusal.message)
         registries = [self._registry(name) for name in await self._context.run("commit", self._lake.own_namespaces)]
         opened = await self._context.run("stream", Inventory, self._lake, tables, registries)
         try:
@@ -163,6 +175,25 @@ class CsvToIceberg:
         """Compact tables, expire snapshots, delete files that nothing refers to."""
         return self._maintenance.round(only, dry_run=dry_run)
 
+    async def retargeted(self) -> Collection[str]:
+        """Wait until a table gets other columns; return which."""
+        if self._superset is None:
+            await asyncio.Event().wait()  # for ever: nobody is to be told
+            return []
+        return await self._superset.retargeted()
+
+    async def tasks(self, only: Collection[str] = ()) -> AsyncIterator[Task]:
+        """Yield one for each table that Superset is to know."""
+        if self._superset is not None:
+            for task in await self._superset.tasks(only):
+                yield task
+
+    async def run_task(self, task: Task) -> Mapping[str, Any]:
+        """Tell Superset of a table."""
+        if self._superset is None:
+            raise TransientError("superset_url is not set")
+        return await self._superset.run(task)
+
     async def rebuilding(self, name: str, find: FindIn, progress: Progress) -> Rebuild:
         """
         Begin the rebuild of a table, `namespace.table`; `find` gets the bucket and the key of a source.
@@ -178,8 +209,12 @@ class CsvToIceberg:
         return Rebuild(Site(self._lake, table, partial(find, bucket), self._context, progress))
 
     async def ping(self) -> None:
-        """Raise when the catalog cannot be reached."""
-        await self._context.run("commit", self._lake.ping)
+        """Ask the catalog and the store of the warehouse; see the contract."""
+        await self._context.run("ping", self._presence.ping)
+
+    async def try_warehouse(self) -> str | None:
+        """Write to where tables are kept, and clean up; see `probe`."""
+        return await self._context.run("commit", probe, self._lake, f".lakedrop-check-{self._context.new_id()}")
 
     async def aclose(self) -> None:
         """Wait for commits under way, fail those not begun, let go of the catalog."""
@@ -187,6 +222,8 @@ class CsvToIceberg:
             await target.committer.aclose()
         for keeper in self._keepers.values():
             await keeper.aclose()
+        if self._superset is not None:
+            await self._superset.aclose()
         await self._context.run("commit", self._lake.close)
 
     async def _small(self, target: Target, found: StoredObject, options: Options, claim: Claim) -> Landed:
@@ -198,7 +235,7 @@ class CsvToIceberg:
         async with self._budget.hold(found.size):
             with target.committer.expected():
                 file = SmallFile(source, await found.read())
-            entry = Entry[Staged](
+            entry: Entry[Staged] = Entry(
                 found.key, claim.token, "replace", _future(), file, options, etag=found.etag, staged=claim.staged
             )
             return await target.committer.submit(entry)
@@ -206,6 +243,11 @@ class CsvToIceberg:
     async def _large(self, target: Target, found: StoredObject, options: Options, claim: Claim) -> Landed:
         own, report = await target.stager(options).large(found, claim.staged)
         return await target.committer.submit(_own_entry(found, claim, own, report))
+
+    def _tell_of(self, target: Target) -> None:
+        if self._superset is not None and target.told_of != target.table.shapes:
+            target.told_of = target.table.shapes
+            self._superset.notice(target.table.name)
 
     def _target(self, unit: Unit) -> Target:
         name = table_of(unit)
@@ -267,9 +309,14 @@ class CsvToIceberg:
         raise TransientError(f"no commit succeeded in {MAX_TRIES} tries")
 
 
-def create(settings: LakeSettings, context: HandlerContext) -> CsvToIceberg:
-    """Make the handler; opens the catalog."""
-    return CsvToIceberg(settings, context)
+def create(
+    settings: LakeSettings,
+    context: HandlerContext,
+    superset: Superset | None = None,
+    trino: TrinoSettings | None = None,
+) -> CsvToIceberg:
+    """Make the handler; opens the catalog, and asks nobody else."""
+    return CsvToIceberg(settings, context, superset, trino)
 
 
 def _own_entry(found: StoredObject, claim: Claim, own: Staged, report: Report) -> Entry[Staged]:

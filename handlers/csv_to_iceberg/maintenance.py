@@ -9,56 +9,39 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
-from pyiceberg.table import Table
 
-from handlers.contract import HandlerContext, PermanentError, Upkeep
-from handlers.csv_to_iceberg.lake.clustering import Clustering, clustering_of
+from handlers.contract import HandlerContext, PermanentError
+from handlers.csv_to_iceberg.cleaning import Cleaning
+from handlers.csv_to_iceberg.kept import Kept, load_kept
+from handlers.csv_to_iceberg.lake.clustering import clustering_of
 from handlers.csv_to_iceberg.lake.commit_port import CommitConflict
 from handlers.csv_to_iceberg.lake.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.lake.compaction import Compaction, Overtaken, Swapped
 from handlers.csv_to_iceberg.lake.compaction_plan import CompactionPlan, Thresholds, plan_compaction
-from handlers.csv_to_iceberg.lake.lake import Lake
-from handlers.csv_to_iceberg.lake.live import LiveFiles
+from handlers.csv_to_iceberg.lake.expiry import expire_snapshots
+from handlers.csv_to_iceberg.lake.lake import REGISTRY, Lake
 from handlers.csv_to_iceberg.lake.rewrite import Unfit
-from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot, expire_snapshots
-from handlers.csv_to_iceberg.lake.unreferenced import (
-    Listed,
-    Marks,
-    TableFolder,
-    Unreferenced,
-    clear_scratch,
-    find_unreferenced,
-    manifests,
-    of_another_table,
-    references,
-    why_shared,
-)
+from handlers.csv_to_iceberg.lake.unreferenced import clear_scratch
+from handlers.csv_to_iceberg.maintain_lane import MaintainLane
+from handlers.csv_to_iceberg.trino_upkeep import LostRace, TrinoUpkeep, difference
+from handlers.upkeep import Upkeep
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 MAX_RUNS: Final = 20
 """Runs of compaction over one table before the next table gets its turn."""
 
+TURN: Final = 30_000
+"""Milliseconds after which no further run begins in it: where writers are steady each run loses races to them."""
+
 LISTS_PER_GRACE: Final = 6
 """Times a folder is listed within the grace time: a file is deleted at most a sixth of it too late."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A table of ours at one moment."""
-
-    name: str
-    clustering: Clustering
-    table: Table
-    live: LiveFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +67,24 @@ class Known:
     """Paths of data files that cannot be rewritten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Unreferenced files of a table, and the state they were looked for in."""
-
-    folder: TableFolder
-    files: Unreferenced
-    snapshot: int | None
-    """The newest one before the folder was listed."""
-    other: str | None
-    """A file that says that another table has files in the folder, too."""
-
-
 class Maintenance:
-    """Looks after the tables of one lake. One round at a time."""
+    """
+    Looks after the tables of one lake. One round at a time.
 
-    def __init__(self, lake: Lake, context: HandlerContext) -> None:
+    Args:
+        lake: Where they are.
+        context: Of the handler.
+        trino: Does part of it, where there is one.
+    """
+
+    def __init__(self, lake: Lake, context: HandlerContext, trino: TrinoUpkeep | None = None) -> None:
         self._lake = lake
         self._context = context
+        self._trino = trino
         self._known: dict[str, Known] = {}
-        self._manifests = manifests()
+        self._lane = MaintainLane(context)
+        self.cleaning = Cleaning(lake, context, self._lane)
         settings = lake.settings
-        self._grace = round(settings.unreferenced_grace * 1000)
         self._thresholds = Thresholds(
             settings.compact_small_files,
             settings.compact_deleted_share,
@@ -121,14 +100,17 @@ class Maintenance:
             only: Names of tables; none means all, and that folders listed lately are not listed again.
             dry_run: Change nothing; tell what would be done first.
         """
-        seen = await self._run(self._look)
+        seen = await self._lane.run(self._look)
+        if self._trino is not None and not dry_run:
+            registries = [name for name, table in seen.items() if table.ours and name.endswith(f".{REGISTRY}")]
+            await self._lane.run(self._trino.show_latest, [name.rpartition(".")[0] for name in registries])
         for name in only or [name for name, table in seen.items() if table.ours]:
             upkeep = await self._table(name, seen, asked=bool(only) or dry_run, dry_run=dry_run)
             if upkeep is not None:
                 yield upkeep
         now = self._context.clock()
         scratch = Path(self._lake.settings.home) / "staging"
-        gone = await self._run(lambda: clear_scratch(scratch, now, self._grace, dry_run=dry_run))
+        gone = await self._lane.run(lambda: clear_scratch(scratch, now, self.cleaning.grace, dry_run=dry_run))
         if gone:
             log.info("scratch.cleared", folders=gone, dry_run=dry_run)
             yield Upkeep(str(scratch), {"to_delete" if dry_run else "folders_deleted": len(gone)})
@@ -156,8 +138,9 @@ class Maintenance:
                 await self._compact(name, known, counts, notes, dry_run=dry_run)
             if not dry_run and seen[name].snapshots > settings.snapshots_kept + settings.expire_every:
                 counts["snapshots_expired"] = await self._context.run("commit", self._expire, name)
-            if asked or self._context.clock() - known.listed_at >= self._grace / LISTS_PER_GRACE:
-                await self._clean(name, seen, counts, notes, dry_run=dry_run)
+            if asked or self._context.clock() - known.listed_at >= self.cleaning.grace / LISTS_PER_GRACE:
+                locations = {other: table.location for other, table in seen.items()}
+                await self.cleaning.clean(name, locations, counts, notes, dry_run=dry_run)
                 known.listed_at = self._context.clock()
         except Exception as failure:
             log.warning("table.not_maintained", table=name, exc_info=not isinstance(failure, PermanentError))
@@ -167,22 +150,20 @@ class Maintenance:
             return None
         return Upkeep(name, done, tuple(notes), error)
 
-    def _load(self, name: str) -> Kept | None:
-        table = self._lake.load(name)
-        clustering = None if table is None else clustering_of(name, table)
-        if table is None or clustering is None:
-            return None
-        return Kept(name, clustering, table, LiveFiles.of(table, self._lake.manifests, clustering.key))
-
     # Compaction
 
     async def _compact(self, name: str, known: Known, counts: Counter[str], notes: list[str], *, dry_run: bool) -> None:
         """Run compaction until nothing is due, or enough was done for one round."""
-        for _ in range(MAX_RUNS):
-            kept = await self._context.run("commit", self._load, name)
+        began = self._context.clock()
+        for run in range(MAX_RUNS):
+            if run and self._context.clock() - began >= TURN:
+                return
+            kept = await self._context.run("commit", load_kept, self._lake, name)
             if kept is None:
                 return
-            plan = await self._run(plan_compaction, kept.table, kept.live, self._thresholds, frozenset(known.refused))
+            plan = await self._lane.run(
+                plan_compaction, kept.table, kept.live, self._thresholds, frozenset(known.refused)
+            )
             if dry_run:
                 self._describe(plan, counts, notes)
                 return
@@ -190,6 +171,9 @@ class Maintenance:
             known.metadata = kept.table.metadata_location
             if not plan.work:
                 notes += _left_alone(plan)
+                return
+            if self._trino is not None and self._trino.compacts:
+                await self._delegate(self._trino, kept, known, counts, notes)
                 return
             try:
                 swapped = await self._run_once(kept, plan)
@@ -199,8 +183,9 @@ class Maintenance:
             if swapped is None:
                 known.metadata = ""
                 return
-            counts["compactions"] += 1
-            counts.update({key: value for key, value in asdict(swapped).items() if key != "snapshot"})
+            if swapped.snapshot is not None:
+                counts["compactions"] += 1
+                counts.update({key: value for key, value in asdict(swapped).items() if key != "snapshot"})
 
     @staticmethod
     def _describe(plan: CompactionPlan, counts: Counter[str], notes: list[str]) -> None:
@@ -209,12 +194,29 @@ class Maintenance:
         counts["to_merge"] = len(plan.work.merge)
         notes += _left_alone(plan)
 
+    async def _delegate(
+        self, trino: TrinoUpkeep, kept: Kept, known: Known, counts: Counter[str], notes: list[str]
+    ) -> None:
+        """Have Trino compact a table. What is due by our own rules afterwards it takes for well done."""
+        run = trino.compaction(kept.name)
+        try:
+            await self._lane.run(run.run, call_off=run.call_off)
+        except LostRace as reason:
+            known.metadata = ""
+            notes.append(f"compaction by Trino was overtaken by another commit, and is tried again: {reason}")
+            return
+        after = await self._context.run("commit", load_kept, self._lake, kept.name)
+        if after is None:
+            return
+        known.metadata = after.table.metadata_location
+        counts.update({"compactions": 1, **difference(kept.live, after.live)})
+
     async def _run_once(self, kept: Kept, plan: CompactionPlan) -> Swapped | None:
         """Make one run; None when the table changed under it in a way that cannot be carried over."""
         context = self._context
         started = context.clock()
         compaction = Compaction(self._lake, kept.name, kept.clustering, clock=context.clock, new_id=context.new_id)
-        await self._run(compaction.prepare, kept.table, plan.work, call_off=compaction.call_off)
+        await self._lane.run(compaction.prepare, kept.table, plan.work, call_off=compaction.call_off)
         for attempt in range(MAX_TRIES):
             try:
                 swapped = await context.run("commit", compaction.swap)
@@ -228,6 +230,9 @@ class Maintenance:
             except Exception:
                 log.warning("compaction.not_swapped", table=kept.name, outcome_unknown=True, exc_info=True)
             else:
+                if swapped.snapshot is None:
+                    log.info("compaction.overtaken", table=kept.name, reason="all that it moved was taken out")
+                    return swapped
                 log.info(
                     "table.compacted",
                     table=kept.name,
@@ -251,101 +256,9 @@ class Maintenance:
         if table is None:
             return 0
         before = len(table.metadata.snapshots)
-        expire_snapshots(table, self._lake.settings.snapshots_kept)
+        expire_snapshots(table, self._lake.settings.snapshots_kept, now=self._context.clock())
         after = self._lake.load(name)
         return 0 if after is None else max(before - len(after.metadata.snapshots), 0)
-
-    # Unreferenced files
-
-    async def _clean(
-        self, name: str, seen: Mapping[str, Seen], counts: Counter[str], notes: list[str], *, dry_run: bool
-    ) -> None:
-        """Find the files nothing refers to, and delete those whose time has come."""
-        others = {table.location: other for other, table in seen.items() if other != name}
-        settings = self._lake.settings
-        reason = why_shared(seen[name].location, others, None if settings.catalog else settings.home)
-        if reason is not None:
-            notes.append(f"unreferenced files stay: {reason}")
-            return
-        found = await self._run(self._find, name, dry_run)
-        if found is None:
-            return
-        counts["files_unreferenced"] = len(found.files.waiting) + len(found.files.due)
-        counts["bytes_unreferenced"] = sum(file.bytes for file in (*found.files.waiting, *found.files.due))
-        if found.other is not None:
-            notes.append(f"unreferenced files stay: {found.other} is of another table, dropped or of another catalog")
-            return
-        if dry_run:
-            counts["to_delete"] = len(found.files.due)
-        if dry_run or not found.files.due:
-            return
-        await self._context.run("commit", self._fence, name, found.snapshot)
-        gone = await self._run(self._delete, name, found)
-        counts["files_deleted"] = len(gone)
-        counts["bytes_deleted"] = sum(file.bytes for file in gone)
-        log.info("table.cleaned", table=name, files=len(gone), bytes=counts["bytes_deleted"])
-
-    def _find(self, name: str, dry_run: bool) -> Found | None:
-        """List a table's folder, compare it with what the table refers to, and remember what was seen."""
-        now = self._context.clock()
-        before = self._lake.load(name)
-        if before is None:
-            return None
-        folder = TableFolder(before.io, before.location())
-        files = list(folder.files())
-        table = self._lake.load(name)
-        if table is None or table.location() != before.location():
-            return None
-        referenced = references(table, folder, self._manifests)
-        marks = Marks(Path(self._lake.settings.home), str(table.metadata.table_uuid))
-        seen = marks.read()
-        found = find_unreferenced(files, referenced, seen, now, self._grace)
-        if not dry_run:
-            marks.write({file.name: seen.get(file.name, now) for file in (*found.waiting, *found.due)})
-        other = of_another_table(found, folder, str(table.metadata.table_uuid)) if found.due else None
-        return Found(folder, found, before.metadata.current_snapshot_id, other)
-
-    def _fence(self, name: str, snapshot: int | None) -> None:
-        """
-        See to it that a snapshot was committed after the folder was listed: commits loaded before it fail.
-
-        A conflict says that somebody just did.
-        """
-        kept = self._load(name)
-        if kept is None or kept.table.metadata.current_snapshot_id != snapshot:
-            return
-        table = self._lake.without_retries(name, kept.table)
-        try:
-            commit_snapshot(
-                table, kept.live, Change(), new_id=self._context.new_id, now=self._context.clock(), summary={}
-            )
-        except CommitConflict:
-            return
-
-    def _delete(self, name: str, found: Found) -> list[Listed]:
-        """Delete the files that are due and that the newest metadata does not refer to either."""
-        table = self._lake.load(name)
-        if table is None:
-            return []
-        referenced = references(table, found.folder, self._manifests)
-        gone = []
-        for file in found.files.due:
-            if file.path not in referenced and found.folder.delete(file):
-                log.debug("unreferenced.deleted", table=name, file=file.name, bytes=file.bytes)
-                gone.append(file)
-        found.folder.drop_empty(gone)
-        return gone
-
-    async def _run(self, function: Callable[..., T], /, *args: object, call_off: Callable[[], None] | None = None) -> T:
-        """Run work on the lane; cancelled, call it off and wait for its end, as it holds files and the catalog."""
-        work = asyncio.ensure_future(self._context.run("maintain", function, *args))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            if call_off is not None:
-                call_off()
-            await asyncio.wait([work])
-            raise
 
 
 def _left_alone(plan: CompactionPlan) -> list[str]:

@@ -8,6 +8,7 @@ import structlog
 
 from handlers.contract import Unit
 from handlers.csv_to_iceberg.csv.results import Report
+from handlers.csv_to_iceberg.receipts import MOST_SKIPPED
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +22,7 @@ def size_warnings(size: int, large: int) -> list[str]:
 
 def remedies(table: str, report: Report) -> list[str]:
     """Return what to do about columns whose type suits an object badly or is not the wished one."""
-    return [f"{REMEDY}lakedrop table rebuild {table}"] if _unsuited(report) else []
+    return [REMEDY + _remedy(table)] if _unsuited(report) else []
 
 
 def notice_size(unit: Unit, table: str, size: int, large: int) -> list[str]:
@@ -32,8 +33,26 @@ def notice_size(unit: Unit, table: str, size: int, large: int) -> list[str]:
     return warnings
 
 
-def notice_rejected(unit: Unit, table: str, report: Report) -> None:
-    """Log the line numbers of the first rejected records, as the CSV specification asks."""
+def notice_report(unit: Unit, table: str, report: Report) -> None:
+    """Log what was doubtful, skipped, rejected or rescued; add the remedy for rescued cells to the warnings."""
+    _notice_doubts(unit, table, report)
+    _notice_rejected(unit, table, report)
+    _notice_rescued(unit, table, report)
+
+
+def _notice_doubts(unit: Unit, table: str, report: Report) -> None:
+    """Log how else an object might have been meant: its encoding, its names, what was skipped."""
+    if report.doubts:
+        log.warning("csv.doubtful", bucket=unit.bucket, key=unit.name, table=table, doubts=report.doubts)
+
+
+def _notice_rejected(unit: Unit, table: str, report: Report) -> None:
+    """Log the lines of the first rejected records, as the CSV specification asks, and those skipped above a header."""
+    if report.skipped:
+        skipped = [line for line, _ in report.skipped[:MOST_SKIPPED]]
+        log.info(
+            "csv.skipped", bucket=unit.bucket, key=unit.name, table=table, skipped=len(report.skipped), lines=skipped
+        )
     if report.rejected:
         lines = [reject.line for reject in report.rejects if reject.line is not None]
         log.warning(
@@ -41,13 +60,18 @@ def notice_rejected(unit: Unit, table: str, report: Report) -> None:
         )
 
 
-def notice_rescued(unit: Unit, table: str, report: Report) -> None:
+def _notice_rescued(unit: Unit, table: str, report: Report) -> None:
     """Log the columns whose type suits an object badly or is not the wished one; add the remedy to the warnings."""
     if columns := _unsuited(report):
-        remedy = f"lakedrop table rebuild {table}"
-        log.warning("csv.rescued", bucket=unit.bucket, key=unit.name, table=table, columns=columns, remedy=remedy)
+        log.warning(
+            "csv.rescued", bucket=unit.bucket, key=unit.name, table=table, columns=columns, remedy=_remedy(table)
+        )
         report.warnings += remedies(table, report)
 
 
+def _remedy(table: str) -> str:
+    return f"lakedrop table rebuild {table}"
+
+
 def _unsuited(report: Report) -> list[str]:
-    return [column.name for column in report.columns if column.suits_badly or column.wished]
+    return [column.name for column in report.columns if column.wished or (column.rescued and column.suits_badly)]

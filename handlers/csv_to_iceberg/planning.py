@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from handlers.contract import (
-    Forecast,
     HandlerContext,
     HandlerError,
     ObjectChanged,
@@ -24,7 +23,7 @@ from handlers.contract import (
     Unit,
 )
 from handlers.csv_to_iceberg.csv.options import Options
-from handlers.csv_to_iceberg.csv.reading import Reading
+from handlers.csv_to_iceberg.csv.reading import Reading, on_its_lane
 from handlers.csv_to_iceberg.csv.results import Part, SmallFile, Source
 from handlers.csv_to_iceberg.csv.stream import Lessons, StartAgain, StreamedCsv
 from handlers.csv_to_iceberg.lake.commit_port import Entry, Landed, Shown, Unpacked
@@ -37,6 +36,7 @@ from handlers.csv_to_iceberg.lake.table import IcebergTable, Loaded
 from handlers.csv_to_iceberg.lake.target import table_of
 from handlers.csv_to_iceberg.notices import remedies, size_warnings
 from handlers.csv_to_iceberg.receipts import receipt_of_absence, receipt_of_rows
+from handlers.planner import Forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,23 +161,14 @@ class CsvPlanner:
             try:
                 reading = Reading(await one.found.open())
                 opening = partial(reading.open, source, pins, table.memory(options), options, lessons)
-                return self._written(table, one, await self._drained(reading, opening), 0)
+                rows = await on_its_lane(self._context, reading, _drain, reading, opening)
+                return self._written(table, one, rows, 0)
             except StartAgain as again:
                 pins, lessons = again.pins, again.lessons
             except PermanentError as error:
                 return one.cannot(await _or_changed(one.found, error))
             except HandlerError as error:
                 return one.cannot(error)
-
-    async def _drained(self, reading: Reading, opening: Callable[[], StreamedCsv]) -> StreamedCsv:
-        run = self._context.run
-        try:
-            return await run("stream", _drain, reading, opening)
-        except BaseException:
-            reading.call_off()
-            if not reading.closed:
-                await asyncio.shield(asyncio.ensure_future(run("stream", reading.close)))
-            raise
 
     def _written(self, table: PlannedTable, one: _Object, rows: Part | StreamedCsv, size: int) -> Forecast:
         """Forecast that an object with `size` bytes in memory would get in."""

@@ -15,6 +15,9 @@ VERSION: Final = "1"
 MOST_COLUMNS: Final = 100
 """Columns that a receipt tells of: one of 10,000 would weigh more than many a file."""
 
+MOST_SKIPPED: Final = 5
+"""Lines around a header, and none of its names, that a receipt shows; all are counted."""
+
 LONGEST_TEXT: Final = 100
 """Characters of a value that spoke against a type."""
 
@@ -63,6 +66,8 @@ def details(report: Report, most: int | None = None) -> dict[str, Any]:
         "quote": report.quote,
         "escape": report.escape,
         "header_line": report.header_line,
+        "skipped_lines": len(report.skipped),
+        "skipped": [{"line": line, "text": text} for line, text in report.skipped[:MOST_SKIPPED]],
         "dialect_reason": report.dialect_reason,
         "column_count": len(report.columns),
         "columns": [_column(column) for column in report.columns[:most]],

@@ -9,7 +9,7 @@ count: a record that one of them loses is missed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +22,32 @@ _SLICE: Final = 1 << 16
 """Bytes looked at in one step: what NumPy allocates for them stays in the cache."""
 
 
-def line_feeds(text: bytes) -> tuple[int, int]:
-    """Count LFs, and the runs of line ends they stand in; one pass of NumPy takes half the time of two searches."""
+class LineEnds(NamedTuple):
+    """What ends the lines of a text."""
+
+    feeds: int
+    returns: int
+    runs: int
+    """Of LF and CR that follow each other directly."""
+
+
+def line_ends(text: bytes) -> LineEnds:
+    """Count the line ends of a text; NumPy lets other threads run meanwhile, and takes half the time of a search."""
     feeds = np.frombuffer(text, np.uint8) == _LINE_ENDS[0][0]
     count = int(np.count_nonzero(feeds))
-    if b"\r" not in text and not (_paired(feeds) or _paired(feeds[1:])):
-        return count, count
-    return count, _runs(text)
+    if b"\r" in text:
+        return LineEnds(count, count_of(b"\r", text), _runs(text))
+    return LineEnds(count, 0, _runs(text) if _paired(feeds) or _paired(feeds[1:]) else count)
 
 
 def line_breaks(text: bytes) -> int:
     """Count runs of line ends."""
-    return line_feeds(text)[1]
+    return line_ends(text).runs
+
+
+def count_of(letter: bytes, text: bytes) -> int:
+    """Count a byte that a text has many of, in half the time of `bytes.count`."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == letter[0]))
 
 
 def breaks_within(columns: Iterable[pa.Array]) -> int:
@@ -41,9 +55,17 @@ def breaks_within(columns: Iterable[pa.Array]) -> int:
     found = 0
     for cells in columns:
         content = cells.buffers()[2]
-        if content is not None and any(end in memoryview(content).tobytes() for end in _LINE_ENDS):
+        if content is not None and _may_hold_line_ends(content):
             found += pc.sum(pc.count_substring_regex(cells, "[\r\n]+")).as_py() or 0
     return found
+
+
+def _may_hold_line_ends(content: pa.Buffer) -> bool:
+    letters = np.frombuffer(content, np.uint8)
+    if not len(letters) or letters.min() > max(_LINE_ENDS)[0]:
+        return False
+    text = letters.tobytes()
+    return any(end in text for end in _LINE_ENDS)
 
 
 def _runs(text: bytes) -> int:

@@ -10,10 +10,11 @@ from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
 
-from handlers.csv_to_iceberg.csv.account import breaks_within, line_feeds
+from handlers.csv_to_iceberg.csv.account import breaks_within, line_ends
 from handlers.csv_to_iceberg.csv.errors import RecordTooLarge
 from handlers.csv_to_iceberg.csv.layout import Layout
-from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.options import MIB, Options
+from handlers.csv_to_iceberg.csv.repeats import headers_among, kept, rejected_headers
 from handlers.csv_to_iceberg.csv.results import MAX_REJECTS
 from handlers.csv_to_iceberg.csv.tokenise import (
     SENTINEL,
@@ -26,7 +27,8 @@ from handlers.csv_to_iceberg.csv.tokenise import (
 )
 
 _BATCHES_AHEAD: Final = 4
-"""Tokenised batches that may wait: enough to keep both threads busy, a few MiB each."""
+_BYTES_AHEAD: Final = 16 * MIB
+"""Tokenised batches that may wait, and blocks of so many bytes: what is done with them goes by fits and starts."""
 
 
 class Blocks(io.RawIOBase):
@@ -51,7 +53,7 @@ class Blocks(io.RawIOBase):
         self.nuls = Nuls()
         self._layout = layout
         self._quote = layout.dialect.quote.encode()
-        self._block_bytes = block_bytes
+        self.block_bytes = block_bytes
         self._max_record_bytes = options.max_record_bytes
         self._at_line_start = True
         self._ended = False
@@ -90,12 +92,12 @@ class Blocks(io.RawIOBase):
             self.unended = not self._at_line_start
             return b""
         self.largest = max(self.largest, len(block))
-        feeds, breaks = line_feeds(block)
-        self.breaks += breaks - (self._at_line_start and block.startswith((b"\n", b"\r")))
+        ends = line_ends(block)
+        self.breaks += ends.runs - (self._at_line_start and block.startswith((b"\n", b"\r")))
         self.quoted = self.quoted or (bool(self._quote) and self._quote in block)
         self._at_line_start = ends_line(block)
-        self.line_feeds += feeds
-        self.carriage_returns += block.count(b"\r")
+        self.line_feeds += ends.feeds
+        self.carriage_returns += ends.returns
         return block
 
     def _next(self) -> bytes:
@@ -106,9 +108,9 @@ class Blocks(io.RawIOBase):
             pieces.append(chunk)
             size += len(chunk)
             ends_a_line = ends_a_line or b"\n" in chunk or b"\r" in chunk
-            if size >= self._block_bytes and ends_a_line:
+            if size >= self.block_bytes and ends_a_line:
                 break
-            if size > self._max_record_bytes + self._block_bytes:
+            if size > self._max_record_bytes + self.block_bytes:
                 raise RecordTooLarge(
                     f"A record is longer than max_record_bytes = {self._max_record_bytes:,}. Raise it on the route, or "
                     "check that the file has line breaks."
@@ -144,15 +146,26 @@ class Tokeniser:
         """Always: Arrow repairs nothing."""
         self.last_rejected = 0
         """Number of the last rejected record."""
-        self.ragged: list[Ragged] = []
-        """The first that are kept."""
-        self._ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
+        self._ragged: list[Ragged] = []
+        self._repeated: list[int] = []
+        """Rows equal to the header, from 0; of both the first that are kept."""
+        self._rows = 0
+        self._layout = layout
+        self._ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(
+            max(_BATCHES_AHEAD, _BYTES_AHEAD // blocks.block_bytes)
+        )
         self._blocks = blocks
         self._delivered = 0
         """Rows, the sentinel among them, and rejected records, and runs of line ends within both."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(layout,), name="tokeniser", daemon=True)
         self._thread.start()
+
+    @property
+    def ragged(self) -> list[Ragged]:
+        """The first rejected records, after the last batch."""
+        again = rejected_headers(self._repeated, self._ragged, self._layout)
+        return sorted([*self._ragged, *again], key=lambda record: record.number)[: self._most_ragged]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """
@@ -192,7 +205,9 @@ class Tokeniser:
                     self._delivered += batch.num_rows
                     self._delivered += breaks_within(batch.columns) if self._blocks.quoted else 0
                     cells = [self._blocks.nuls.restore(column) for column in batch.columns]
-                    self._ready.put(pa.RecordBatch.from_arrays(cells, batch.schema.names))
+                    rows = self._without_headers(pa.RecordBatch.from_arrays(cells, batch.schema.names))
+                    if rows.num_rows:
+                        self._ready.put(rows)
         except pa.ArrowInvalid:
             # The text is UTF-8, ragged records are skipped, columns are text: nothing else is left to complain about.
             self._ready.put(Straddling())
@@ -201,9 +216,19 @@ class Tokeniser:
         else:
             self._ready.put(None)
 
+    def _without_headers(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        headers = headers_among(batch.columns, self._layout)
+        before, self._rows = self._rows, self._rows + batch.num_rows
+        if not len(headers):
+            return batch
+        self.rejected += len(headers)
+        room = max(0, self._most_ragged - len(self._repeated))
+        self._repeated += (headers[:room] + before).tolist()
+        return batch.filter(kept(batch.num_rows, headers))
+
     def _reject(self, record: Ragged) -> None:
         self.rejected += 1
         self.last_rejected = record.number
         self._delivered += 1 + record.breaks
-        if len(self.ragged) < self._most_ragged:
-            self.ragged.append(record._replace(text=self._blocks.nuls.restore_text(record.text)))
+        if len(self._ragged) < self._most_ragged:
+            self._ragged.append(record._replace(text=self._blocks.nuls.restore_text(record.text)))

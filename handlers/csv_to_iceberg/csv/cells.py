@@ -54,6 +54,7 @@ _ADDRESS: Final = (
 )
 
 _LOOKS: Final = re.compile(rf"(?P<n>{NUMBER})|(?P<m>{MOMENT})|(?P<t>{_ADDRESS})")
+_ONE_ADDRESS: Final = re.compile(_ADDRESS)
 _ENCLOSED: Final = {"{": "}", "[": "]", "(": ")", "<": ">"}
 _OPENED: Final = {"}": "{", "]": "[", ")": "("}
 _URL: Final = re.compile(r"[a-z]{2,9}://\S+")
@@ -62,6 +63,11 @@ _TIGHT: Final = re.compile(r"[^\s,;|\t][,;|][^\s,;|]|\t|[^\d\s]:[^\d\s/\\]|[~^\x
 _LOOSE: Final = re.compile(r"[,;:|]")
 _LONGEST: Final = 200
 """Characters of a cell that are looked at."""
+
+
+def is_address(cell: str) -> bool:
+    """Tell whether a cell is an address of the net or of the mail, of a device, or a UUID."""
+    return len(cell) <= _LONGEST and _ONE_ADDRESS.fullmatch(cell) is not None
 
 
 def look_of(cell: str) -> Look:

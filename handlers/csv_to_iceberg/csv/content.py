@@ -45,7 +45,7 @@ class Body(NamedTuple):
     layout: Layout
     head: bytes
     """What a like file begins with, raw; empty when that would not tell."""
-    encoding: str
+    encoding: Encoding
 
 
 def unpack(data: bytes, options: Options, room: int = MAX_UNPACKED) -> Plain:
@@ -86,15 +86,14 @@ def split_head(data: bytes, options: Options) -> Body:
     at = len(sample.decode(errors="ignore")[:characters].encode())
     layout = checked(text.data[at:], layout)
     raw_head = data[: text.encoding.mark + at] if text.encoding.name == "utf-8" and layout.header_line else b""
-    return Body(text.data[at:], layout, raw_head, text.encoding.name)
+    return Body(text.data[at:], layout, raw_head, text.encoding)
 
 
 def sample_of(text: bytes) -> bytes:
-    """Return the beginning of a text: `SAMPLE` bytes, or more if need be to hold two lines."""
-    if len(text) <= SAMPLE:
-        return text
-    end = SAMPLE
-    while end < len(text) and text.count(b"\n", 0, end) + text.count(b"\r", 0, end) < 2:  # noqa: PLR2004 - two lines
+    """Return the beginning of a text: blank lines and `SAMPLE` bytes, or more if need be to hold two lines."""
+    begin = len(text) - len(text.lstrip(b"\r\n"))
+    end = begin + SAMPLE
+    while end < len(text) and text.count(b"\n", begin, end) + text.count(b"\r", begin, end) < 2:  # noqa: PLR2004 - two
         end *= 2
     return text[:end]
 
@@ -105,4 +104,4 @@ def _decoded(data: bytes) -> Text:
         try:
             return Text(b"".join(transcoded(iter([data]), encoding)), encoding)
         except OtherEncoding as other:
-            encoding = Encoding(other.name)
+            encoding = other.encoding

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
+from typing import Final
 
 import pyarrow as pa
 
 from handlers.contract import PermanentError
 from handlers.csv_to_iceberg.csv.columns import RESCUED, ColumnType, Pins
 from handlers.csv_to_iceberg.csv.content import MAX_UNPACKED, Body, Plain, TooLargeToCook, split_head, unpack
-from handlers.csv_to_iceberg.csv.encoding import is_utf8
+from handlers.csv_to_iceberg.csv.encoding import ENDS, LONGEST_END, UTF8, is_utf8
 from handlers.csv_to_iceberg.csv.errors import CsvError
 from handlers.csv_to_iceberg.csv.joining import Joined, join
 from handlers.csv_to_iceberg.csv.layout import Layout
@@ -24,9 +26,12 @@ from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.quotes import speaks_against
 from handlers.csv_to_iceberg.csv.rejects import LineFinder, check_record_sizes, keep_rejects
 from handlers.csv_to_iceberg.csv.results import Cooked, Part, Report, ReportColumn, SmallFile, Source
+from handlers.csv_to_iceberg.csv.rulers import may_begin_with_ruler
 from handlers.csv_to_iceberg.csv.typed import Typed, Typing, accounted, filled, warnings
 from handlers.csv_to_iceberg.csv.units import may_begin_with_units
 
+_WIDE: Final = 400
+"""Columns from which telling their types takes a second: on a lane of its own, others are not kept waiting."""
 NO_ROWS = "without rows there is no telling the types: the columns come with the first file that has some"
 
 
@@ -98,8 +103,12 @@ class _Batch:
 
     def finish(self) -> None:
         """Read what was put aside, then give every file its part, in the types that all agree on."""
-        for reads in self._waiting.values():
-            self._read_joined(reads)
+        for layout, reads in self._waiting.items():
+            odd = speaks_against([read.body.text for read in reads], layout.dialect)
+            for read in compress(reads, odd):
+                self._read_again(read)
+            if like := [read for read, is_odd in zip(reads, odd, strict=True) if not is_odd]:
+                self._read_joined(like)
         for group in self._groups:
             self._give_parts(group)
 
@@ -109,15 +118,15 @@ class _Batch:
         if known is None or not all(name in self.pins for name in known.layout.columns):
             return None
         text = data[len(known.head) :]
-        if text.startswith((b"\n", b"\r")) or speaks_against(text, known.layout.dialect):
+        if text.startswith((b"\n", b"\r")) or may_begin_with_ruler(text):
             # A blank line below it may make a title of what was a header.
             return None
-        if b"\0" in text:
-            # Neighbours could hold what stands in for it.
+        if b"\0" in text or text[-LONGEST_END:].strip(ENDS) != text[-LONGEST_END:].strip(b"\r\n"):
+            # Neighbours could hold what stands in for a NUL, and an end mark is taken off a text by itself.
             return None
         if not is_utf8(text) or len(text) > self._options.max_record_bytes or may_begin_with_units(text, known.layout):
             return None
-        return Body(text, known.layout, known.head, "utf-8")
+        return Body(text, known.layout, known.head, UTF8)
 
     def _read_joined(self, reads: list[_Read]) -> None:
         joined = join([read.body.text for read in reads], reads[0].body.layout)
@@ -145,6 +154,9 @@ class _Batch:
     def _read_alone(self, source: Source, plain: Plain) -> None:
         try:
             body = split_head(plain.data, self._options)
+            if body.layout.width > _WIDE and not all(name in self.pins for name in body.layout.columns):
+                self.too_large.append(source.key)
+                return
             joined = join([body.text], body.layout)
             if joined is None:
                 body = body._replace(layout=body.layout.repairing(), head=b"")
@@ -175,15 +187,16 @@ class _Batch:
         columns = [column._replace(type=types[column.name]) for column in group.columns if column.name in types]
         for read, span, ragged in zip(group.reads, group.joined.spans, group.joined.ragged, strict=True):
             report = Report.of(read.body.layout, read.body.encoding, read.compression)
-            report.records = span.rows + len(ragged)
+            above = read.body.layout.above
             report.rows = span.rows
-            report.rejected = len(ragged)
+            report.rejected = len(above) + len(ragged)
+            report.records = report.rows + report.rejected
             report.rescued = span.rows - rescued.slice(*span).null_count
             report.note_repaired(sum(group.joined.repaired))
             if len(columns) < len(group.columns):
                 report.warnings.append(NO_ROWS)
-            if ragged:
-                lines = LineFinder(read.body.text, read.body.layout, report.records)
+            if report.rejected:
+                lines = LineFinder(read.body.text, read.body.layout, span.rows + len(ragged))
                 keep_rejects(report, ragged, read.body.layout, lines, self._options.max_rejects)
             report.columns = columns
             if report.rescued:

@@ -11,14 +11,14 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from handlers.csv_to_iceberg.csv.candidates import candidates, has_runs
 from handlers.csv_to_iceberg.csv.cells import WORTH, Look, look_of
 from handlers.csv_to_iceberg.csv.layout import Dialect
 from handlers.csv_to_iceberg.csv.options import KIB
-from handlers.csv_to_iceberg.csv.quotes import Quoting, quoting_of
+from handlers.csv_to_iceberg.csv.quotes import Quoting
 from handlers.csv_to_iceberg.csv.records import Record, lines_of, records_of
 
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -31,10 +31,14 @@ _LIKELY: Final = {
 }  # fmt: skip
 """Delimiters, and how likely each is to be one when it occurs as regularly as another."""
 
-_DOUBLED: Final = "|;:~^"
-"""May stand twice as one delimiter. Not commas and tabs: those enclose empty cells."""
+_BESIDE_QUOTES: Final = 0.95
+"""How likely one is that splits all records alike and stands beside every quote."""
+
 _PUNCTUATION: Final = (" ", ":")
 """Delimiters only where a column of values proves it: both stand in ordinary text."""
+
+_PUNCTUATION_ALONE: Final = frozenset(",;|:")
+"""A column of them between blanks is a delimiter."""
 
 _SAMPLE: Final = 64 * KIB
 """Characters that quotes are counted in."""
@@ -45,10 +49,18 @@ _ONE_COLUMN: Final = 0.5
 """What a single column is worth when its cells are text: a delimiter must explain more."""
 _MOST_TITLES: Final = 10
 """Lines above a blank line that may be titles of what is below it."""
+_SEVERAL: Final = 4
+"""Quoted cells that are no coincidence."""
+_EXPLAINING: Final = 0.7
+"""What a dialect that explains all quotes must be worth, in parts of one that explains none."""
 _SIMPLER: Final = 1.02
 """A more complicated dialect must be better by this factor."""
-_MOST_BLANKS: Final = 0.9
-"""Share of the delimiters with a blank beside them above which blanks belong to the delimiters."""
+_COMMENTED: Final = re.compile(r"(?:(?:#|//)(?:[ \t][^\r\n]*+)?+(?:\r\n|\n|\r))*+")
+"""Comments above everything else, which say nothing about the delimiter."""
+_NO_RECORD: Final = re.compile(r"#|//|[-+=|_ ]{3,}+$")
+"""Begins a comment, or is the ruler that a program draws below the names: both say nothing about the delimiter."""
+_QUOTED_BEFORE_MORE: Final = re.compile(r'"[^"]++"[ \t]++[^\s"]|[^"]*+[ \t]"[^"]++"(?:$|[ \t])')
+"""Several names, one of them quoted: `0 717 153` below them are no thousands."""
 _NAME: Final = re.compile(r"[^\W\d][\w .()/#%-]{0,39}")
 """A cell that may name a column."""
 
@@ -79,24 +91,47 @@ def detect_dialect(text: str, *, complete: bool = True, delimiter: str = "") -> 
         complete: There is no more.
         delimiter: Which it is, if that is known.
     """
+    text = text[_COMMENTED.match(text).end() :]  # type: ignore[union-attr]  # it matches nothing, too
     sample = _beginning(text, _SAMPLE)
     whole = complete and len(sample) == len(text)
     lines = lines_of(sample)
     column = _Judged(Dialect(delimiter), 0) if delimiter else _one_column(lines, text)
     best = column
     judged: list[_Judged] = []
+    quoted = '"' in sample or "'" in sample
     for candidate in [delimiter] if delimiter else _LIKELY:
-        if candidate not in sample or best.score >= _LIKELY.get(candidate, 1):
+        if candidate not in sample or best.score >= (1 if quoted else _LIKELY.get(candidate, 1)):
             continue
-        for dialect, quoting in _candidates(sample, candidate, complete=whole):
+        for dialect, quoting in candidates(sample, candidate, complete=whole):
             other = _judge(lines, dialect, quoting)
             judged.append(other)
             alike = best is not column and best.dialect.delimiter == other.dialect.delimiter
             if other.score > best.score * (_SIMPLER if alike else 1):
                 best = other
+    best = _explaining_quotes(best, judged)
+    if best is column:
+        best = max(filter(_is_quoted_throughout, judged), key=lambda other: other.score, default=column)
     if best is column and (named := _of_first_line(lines)):
         best = _Judged(Dialect(named), 0)
     return Detected(best.dialect, _reason(best, [column, *judged]))
+
+
+def _is_quoted_throughout(judged: _Judged) -> bool:
+    """Tell whether all records are as wide as each other, and have several quoted cells and no other quote."""
+    several = judged.quoting.cells >= 2 * judged.records and not judged.quoting.stray
+    return several and judged.width > 1 and judged.usual == judged.records > 1
+
+
+def _explaining_quotes(best: _Judged, judged: Sequence[_Judged]) -> _Judged:
+    """Prefer a dialect whose cells all quotes enclose to one that makes nothing of them."""
+    if best.quoting.cells or not best.quoting.stray:
+        return best
+    explaining = [
+        other
+        for other in judged
+        if other.quoting.cells >= _SEVERAL and not other.quoting.stray and other.score > _EXPLAINING * best.score
+    ]
+    return max(explaining, key=lambda other: other.score, default=best)
 
 
 def _beginning(text: str, length: int) -> str:
@@ -111,120 +146,38 @@ def _beginning(text: str, length: int) -> str:
     return text
 
 
-def _candidates(text: str, delimiter: str, *, complete: bool) -> Iterator[tuple[Dialect, Quoting]]:
-    """Yield the dialects of a delimiter that the characters of a text allow, the simplest first."""
-    written = [delimiter]
-    if delimiter in _DOUBLED and delimiter * 2 in text:
-        written = [delimiter, delimiter * 2] if _stands_alone(text, delimiter) else [delimiter * 2]
-    for form, quote in itertools.product(written, _quotes(text, delimiter)):
-        for dialect in _variants(text, Dialect(form, quote), complete=complete):
-            quoting = quoting_of(text, dialect, complete=complete)
-            if not quoting.stray:
-                yield dialect, quoting
-            elif quoting.cells:
-                yield replace(dialect, damaged=True), quoting
-            else:
-                yield replace(dialect, quote=""), quoting
-
-
-def _stands_alone(text: str, delimiter: str) -> bool:
-    found = re.escape(delimiter)
-    return re.search(rf"(?<!{found}){found}(?!{found})", text) is not None
-
-
-def _quotes(text: str, delimiter: str) -> list[str]:
-    """Double quotes, unless apostrophes enclose cells and they do not."""
-    if "'" not in text:
-        return ['"']
-    apostrophes = quoting_of(text, Dialect(delimiter, "'", blanks="after"))
-    if "\\'" in text:
-        escaping = Dialect(delimiter, "'", "\\", _escaped(text, "'", delimiter), blanks="after")
-        apostrophes = max(apostrophes, quoting_of(text, escaping), key=lambda quoting: quoting.cells)
-    begin = "[ \t]" if delimiter == " " else re.escape(delimiter)
-    opened = apostrophes.cells + len(re.findall(rf"(?:^|{begin}) *'", apostrophes.rest, re.MULTILINE))
-    if apostrophes.cells < 2 or apostrophes.cells < 0.9 * opened:  # noqa: PLR2004 - one may be a coincidence
-        return ['"']
-    double = quoting_of(text, Dialect(delimiter, '"', blanks="after"))
-    return ['"', "'"] if double.cells else ["'"]
-
-
-def _variants(text: str, dialect: Dialect, *, complete: bool) -> Iterator[Dialect]:
-    quoting = quoting_of(text, dialect, complete=complete)
-    delimiter, quote = dialect.delimiter, dialect.quote
-    if quoting.stray and f"\\{quote}" in text:
-        escaping = replace(dialect, escape="\\", escaped=_escaped(text, quote, delimiter))
-        escaped = quoting_of(text, escaping, complete=complete)
-        if escaped.stray < quoting.stray:
-            dialect, quoting = escaping, escaped
-    spaced = _with_blanks(text, dialect, quoting, complete=complete)
-    yield spaced
-    if f"\\{delimiter}" in quoting.rest and not dialect.escape and delimiter != " ":
-        yield replace(spaced, escape="\\", escaped=_escaped(text, quote, delimiter))
-    if quoting.cells and _whole_lines_quoted(text, delimiter, quote):
-        yield replace(dialect, lines_quoted=True)
-
-
-def _escaped(text: str, quote: str, delimiter: str) -> str:
-    r"""Return what backslashes escape: themselves too, unless some stand alone, as in `C:\dir`. `\n` proves nothing."""
-    own = quote + (delimiter if len(delimiter) == 1 else "")
-    behind = set(re.findall(r"\\(.)", text, re.DOTALL))
-    alone = behind - {*own, "\\", *"ntrNu0/"}
-    return own if alone or ("\\" not in behind and behind - set(own)) else own + "\\"
-
-
-def _with_blanks(text: str, dialect: Dialect, quoting: Quoting, *, complete: bool) -> Dialect:
-    """Let blanks beside delimiters belong to them where nearly all have some, or quotes follow them."""
-    delimiter, quote = dialect.delimiter, dialect.quote
-    if delimiter == " ":
-        several = re.search(r"[ \t]{2}|^ |[\t ]$", quoting.rest, re.MULTILINE)
-        return replace(dialect, blanks="runs") if several else dialect
-    loose = replace(dialect, blanks="after")
-    between = quoting
-    found = re.escape(delimiter)
-    if quoting.stray and re.search(rf"(?:{found}|^) +{quote}|{quote} +{found}", text, re.MULTILINE):
-        between = quoting_of(text, loose, complete=complete)
-    quotes_spaced = between.stray < quoting.stray
-    if quotes_spaced and quote and re.search(rf"{quote} +{found}", text):
-        return replace(dialect, blanks="around")
-    after = between.rest.count(delimiter + " ")
-    if not quotes_spaced and max(after, between.rest.count(" " + delimiter)) < between.rest.count(delimiter) / 3:
-        return dialect
-    total = len(re.findall(rf"{found}(?!{found}|$)", between.rest, re.MULTILINE))
-    before = len(re.findall(rf"[^ \r\n] +{found}", between.rest))
-    most = _MOST_BLANKS * total
-    if total and before >= most / 2 and max(before, after) >= most:
-        return replace(dialect, blanks="around")
-    if quotes_spaced or (total and after >= most):
-        return loose
-    return dialect
-
-
-def _whole_lines_quoted(text: str, delimiter: str, quote: str) -> bool:
-    lines = [line for line in text.splitlines() if line]
-    return len(lines) > 1 and all(
-        line.startswith(quote) and line.endswith(quote) and len(line[1:-1].strip(delimiter).split(delimiter)) > 1
-        for line in lines
-    )
-
-
 def _judge(lines: Sequence[str], dialect: Dialect, quoting: Quoting) -> _Judged:
     """Rate a way to split: 0 to 1."""
     records, width = sampled_records(lines, dialect, _RECORDS)
     if width <= 1:
         return _Judged(dialect, 0)
+    records = [one for one in records if len(one.cells) == width or not _NO_RECORD.match(one.cells[0])]
     usual = [index for index, record in enumerate(records) if len(record.cells) == width]
     body = records[usual[0] : usual[-1] + 1]
     share = len(usual) / len(body)
     within = len(body) / len(records)
     rows = [records[index].cells for index in usual]
+    if dialect.delimiter == " ":
+        columns = list(zip(*rows, strict=True))
+        single = not dialect.blanks and has_runs(quoting)
+        uneven = single and (share < 1 or not all(column[0] and any(column[1:]) for column in columns))
+        if uneven or any(map(_is_delimiter, columns)):
+            return _Judged(dialect, 0)
     cells, alike, values = _looks(rows)
     score = share**1.5 * (0.5 + 0.5 * within) * (1 - 0.45 / width) * (0.65 * cells + 0.35 * alike)
-    score *= _LIKELY.get(dialect.delimiter[0], 1) * (1 - 0.2 * quoting.stray / (quoting.stray + 2 * quoting.cells + 1))
+    likely = _LIKELY.get(dialect.delimiter[0], 1)
+    if len(usual) == len(records) and quoting.cells and not quoting.stray:
+        likely = max(likely, _BESIDE_QUOTES)
+    score *= likely * (1 - 0.2 * quoting.stray / (quoting.stray + 2 * quoting.cells + 1))
     if dialect.delimiter in _PUNCTUATION and not values:
         score *= 0.4
     if _headed_by_one_name(records, usual[0], dialect, valued=values):
         score *= 0.6
     return _Judged(dialect, score, width, len(usual), len(records), quoting)
+
+
+def _is_delimiter(column: Sequence[str]) -> bool:
+    return 2 * sum(cell in _PUNCTUATION_ALONE for cell in column) > len(column)
 
 
 def sampled_records(lines: Sequence[str], dialect: Dialect, most: int) -> tuple[list[Record], int]:
@@ -283,18 +236,23 @@ def _headed_by_one_name(records: Sequence[Record], first: int, dialect: Dialect,
         return False
     if not _NAME.fullmatch(name):
         return look_of(name) is Look.UNSPLIT
-    named_below = all(_NAME.fullmatch(cell.strip()) for cell in below)
-    return not named_below or (not valued and (dialect.blanks != "" or dialect.delimiter in _PUNCTUATION))
+    named_below = all(_NAME.fullmatch(cell.strip()) for cell in (below if below[-1] else below[:-1]))
+    return not named_below or (not valued and (dialect.blanks == "after" or dialect.delimiter in _PUNCTUATION))
 
 
 def _one_column(lines: Sequence[str], text: str) -> _Judged:
     cells = [line.strip() for line in lines if line.strip()][:_RECORDS]
     sampled = cells[1:][:_CELLS] or cells
-    looks = Counter(map(look_of, sampled))
+    looks = Counter(Look.UNSPLIT if cell.endswith(DELIMITERS) else look_of(cell) for cell in sampled)
     single = sum(looks[look] for look in (Look.NUMBER, Look.MOMENT, Look.TOKEN))
     torn = looks[Look.UNSPLIT] + looks[Look.TORN]
     score = _ONE_COLUMN + 0.4 * (single / max(1, len(sampled))) - 0.2 * (torn / max(1, len(sampled)))
-    if (cells and look_of(cells[0]) is Look.UNSPLIT) or _split_below_titles(lines):
+    ends = {line.rstrip("\r\n ")[-1:] for line in lines[1:] if line.strip()}
+    if (cells and _QUOTED_BEFORE_MORE.match(cells[0])) or (len(ends) == 1 and ends < _LIKELY.keys()):
+        score = min(score, _ONE_COLUMN)
+    # No lone name begins with a delimiter: an index without one stands before it, as pandas writes `,count`.
+    unsplit = cells and (look_of(cells[0]) is Look.UNSPLIT or cells[0].startswith(DELIMITERS))
+    if unsplit or _split_below_titles(lines):
         score /= 2
     delimiter = next((delimiter for delimiter in DELIMITERS if delimiter not in text), "\x1f")
     return _Judged(Dialect(delimiter), score, 1, len(cells), len(cells))

@@ -51,6 +51,8 @@ _MARKUP: Final = (
     (re.compile(r"<(?:!doctype\s+html|html|head|body|script)\b", re.IGNORECASE),
      "an HTML page, perhaps an error page that was saved in place of the file: look at it in a browser"),
     (re.compile(r"<\?xml\b|<[a-z]\w*:\w+[\s>]", re.IGNORECASE), f"XML: {_EXPORT}, if it is a spreadsheet"),
+    (re.compile(r"version https://git-lfs\.github\.com/spec/"),
+     "a pointer of Git LFS, not the file it stands for: get that with git lfs pull"),
     (re.compile(r"\{\\rtf"), "an RTF document: export the table in it as CSV"),
 )  # fmt: skip
 _JSON: Final = re.compile(r"""\{\s*"[^"\n]*"\s*:|\[\s*\{\s*["}]|\[\s*\[|\[\s*\Z|\[\s*\n""")
@@ -79,7 +81,7 @@ def refuse_binaries(beginning: bytes) -> None:
 
 def refuse_documents(beginning: bytes, encoding: str) -> None:
     """
-    Refuse text that is no table: HTML, XML, JSON.
+    Refuse text that is no table: HTML, XML, JSON, pointers of Git LFS.
 
     Raises:
         NotText: Names what it is.

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 
 from handlers.csv_to_iceberg.csv import codepages
+from handlers.csv_to_iceberg.csv.account import count_of
 from handlers.csv_to_iceberg.csv.documents import refuse_binaries, refuse_documents
 from handlers.csv_to_iceberg.csv.errors import EncodingUnknown, NotText
 
@@ -27,8 +28,10 @@ _MARKS: Final = (
 )
 
 _CONTROLS: Final = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1a\x1b") + b"\x7f"
+_SEPARATORS: Final = b"\x01\x1f"
+"""Delimiters of Hive and of ASCII: rows of empty cells are made of them."""
 _MANY_CONTROLS: Final = 0.3
-"""Share of control characters above which valid UTF-8 is no text: columns of NULs and separators stay below."""
+"""Share of other control characters above which valid UTF-8 is no text: columns of NULs stay below."""
 _SOME_CONTROLS: Final = 0.02
 """The same for bytes that are no UTF-8: text in an old encoding has next to none, noise has 11 %."""
 
@@ -51,6 +54,11 @@ class Encoding(NamedTuple):
 
     name: str
     mark: int = 0
+    doubt: str = ""
+    """What to warn of; empty when the encoding is certain."""
+
+
+UTF8: Final = Encoding("utf-8")
 
 
 def recognise(sample: bytes, *, complete: bool) -> Encoding:
@@ -70,17 +78,33 @@ def recognise(sample: bytes, *, complete: bool) -> Encoding:
     if controls or not utf8:
         refuse_binaries(sample)
     if utf16 := _utf16_without_mark(sample):
-        _refuse_noise(_controls(sample.decode(utf16, "replace").encode()), _SOME_CONTROLS)
+        text = sample.decode(utf16, "replace")
+        # Noise has no lines for them to separate cells in.
+        separators = _SEPARATORS if "\n" in text or "\r" in text else b""
+        _refuse_noise(_controls(text.encode(), separators), _SOME_CONTROLS)
         return Encoding(utf16)
-    _refuse_noise(controls, _MANY_CONTROLS if utf8 else _SOME_CONTROLS)
+    _refuse_noise(_controls(sample, _SEPARATORS), _MANY_CONTROLS) if utf8 else _refuse_noise(controls, _SOME_CONTROLS)
     refuse_documents(sample, "utf-8")
     # Damaged UTF-8 is for `transcoded` to refuse, with the place.
-    return Encoding("utf-8" if utf8 or _mostly_utf8(sample) else codepages.told(sample))
+    return UTF8 if utf8 or _mostly_utf8(sample) else _in_code_page(sample)
+
+
+def _in_code_page(text: bytes) -> Encoding:
+    codec, doubt = codepages.told(text)
+    return Encoding(codec, 0, doubt)
+
+
+_END_MARK: Final = b"\x1a"
+"""What DOS writes below the last line of a text, sometimes until a block is full."""
+LONGEST_END: Final = 8
+"""Bytes at the end of a text among which one is, if there is any."""
+ENDS: Final = _END_MARK + b"\f\r\n"
+"""What may stand below the last line."""
 
 
 def transcoded(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
     """
-    Yield the text as UTF-8, cut between characters.
+    Yield the text as UTF-8, cut between characters; without the end marks and form feeds below the last line.
 
     Raises, while iterated:
         OtherEncoding: The text is in another encoding; read it from the start again.
@@ -88,9 +112,29 @@ def transcoded(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
     """
     if encoding.mark:
         chunks = _without(encoding.mark, chunks)
-    if encoding.name == "utf-8":
-        yield from _checked(chunks, encoding)
-        return
+    text = _checked(chunks, encoding) if encoding.name == "utf-8" else _decoded(chunks, encoding)
+    yield from _without_end_marks(text)
+
+
+def _without_end_marks(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Leave out marks on lines of their own, with nothing but line ends behind them."""
+    held, last = b"", b"\n"
+    for chunk in chunks:
+        text = held + chunk if held else chunk
+        tail = text[-LONGEST_END:]
+        held = text[len(text.rstrip(ENDS)) :] if _END_MARK in tail or b"\f" in tail else b""
+        if _END_MARK not in held and b"\f" not in held:
+            held = b""
+        if rest := text[: len(text) - len(held)] if held else text:
+            last = rest[-1:]
+            yield rest
+    if held:
+        at = min(at for at in map(held.find, (_END_MARK, b"\f")) if at >= 0)
+        if kept := held[:at] if (last + held[:at])[-1:] in {b"\n", b"\r"} else held:
+            yield kept
+
+
+def _decoded(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding.name)("strict")
     at = encoding.mark
     lines = _Lines()
@@ -131,9 +175,9 @@ def _checked(chunks: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
                 pa.array([text], pa.binary()).cast(pa.string())
             except pa.ArrowInvalid as invalid:
                 if not proven and not encoding.mark and not _mostly_utf8(text):
-                    codec = codepages.told(text)
-                    if codec != encoding.name:
-                        raise OtherEncoding(codec) from invalid
+                    other = _in_code_page(text)
+                    if other.name != encoding.name:
+                        raise OtherEncoding(other) from invalid
                 error = _first_error(text)
                 raise _damaged(encoding, error, at, lines.after(text[: error.start])) from invalid
             proven = True
@@ -151,9 +195,9 @@ class _Lines:
         self._returns = 0
 
     def add(self, text: bytes) -> None:
-        self._feeds += text.count(b"\n")
+        self._feeds += count_of(b"\n", text)
         if not self._feeds:
-            self._returns += text.count(b"\r")
+            self._returns += count_of(b"\r", text)
 
     def after(self, text: bytes) -> int:
         """Return the number of the line, from 1, that comes after all that and a text."""
@@ -185,9 +229,9 @@ def _first_error(data: bytes) -> UnicodeDecodeError:
 class OtherEncoding(Exception):
     """The text is not in the encoding its beginning suggested."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__(encoding.name)
+        self.encoding = encoding
 
 
 def _damaged(encoding: Encoding, error: UnicodeDecodeError, offset: int, line: int) -> EncodingUnknown:
@@ -259,6 +303,9 @@ def _refuse_noise(controls: float, limit: float) -> None:
         raise NotText(f"The file is not text: {controls:.0%} of its beginning are control characters.")
 
 
-def _controls(sample: bytes) -> float:
-    """Return the share of control characters that text does not use."""
-    return (len(sample) - len(sample.translate(None, _CONTROLS))) / len(sample)
+def _controls(sample: bytes, beside: bytes = b"") -> float:
+    """Return the share of control characters that text does not use, `beside` those given."""
+    # What a program had allocated and not yet written is no part of the text.
+    sample = sample.rstrip(b"\0") or sample
+    found = _CONTROLS.translate(None, beside)
+    return (len(sample) - len(sample.translate(None, found))) / len(sample)

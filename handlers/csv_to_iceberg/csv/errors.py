@@ -6,6 +6,7 @@ Why a file cannot become rows. The class name is what `replay --error-class` cho
         ├── EmptyFile           no record at all
         ├── NotText             an image, a spreadsheet, an archive, noise
         ├── HeaderMissing       the first row is data
+        ├── HeaderMismatch      the header has more cells than any record
         ├── TooManyColumns      more than `max_columns`
         ├── RecordTooLarge      a record beyond `max_record_bytes`
         ├── BadCompression      a truncated or damaged archive
@@ -32,6 +33,10 @@ class NotText(CsvError):
 
 class HeaderMissing(CsvError):
     """The first row looks like data: add a header row, or set `header = "generate"` on the route."""
+
+
+class HeaderMismatch(CsvError):
+    """The header has more cells than any record: add the missing cells, or correct the header."""
 
 
 class TooManyColumns(CsvError):

@@ -12,9 +12,10 @@ from handlers.csv_to_iceberg.csv.errors import CsvError
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import KIB, MIB, Options
 from handlers.csv_to_iceberg.csv.records import COMMENT, Feed, fed_records, lines_of
+from handlers.csv_to_iceberg.csv.repeats import headers_among
 from handlers.csv_to_iceberg.csv.results import MAX_REJECT_BYTES, MAX_REJECTS
 from handlers.csv_to_iceberg.csv.simple import split_simply
-from handlers.csv_to_iceberg.csv.tables import marked
+from handlers.csv_to_iceberg.csv.tables import marked, unrepeated
 from handlers.csv_to_iceberg.csv.tokenise import SENTINEL, Ragged
 
 _TOGETHER: Final = 128 * KIB
@@ -155,11 +156,13 @@ class _Splitter:
     def _together(self, feed: Feed, singly: Iterator[_Piece]) -> Iterator[_Piece]:
         """Yield the columns of many lines together, and the rows of those that need care one by one."""
         while lines := feed.take(_TOGETHER):
-            columns = split_simply(lines, self._layout)
-            if columns is not None:
-                self._number += len(columns[0])
+            simple = split_simply(lines, self._layout)
+            if simple is not None and not len(headers_among(simple.columns, self._layout)):
+                feed.put_back(lines[simple.lines :])
+                del lines[simple.lines :]
+                self._number += len(simple.columns[0])
                 self._delivered += sum(map(_weight, lines))
-                yield _Piece(sum(map(len, lines)), [], columns)
+                yield _Piece(sum(map(len, lines)), [], simple.columns)
                 continue
             feed.put_back(lines)
             end = feed.line + len(lines)
@@ -171,7 +174,7 @@ class _Splitter:
     def _one_by_one(self, feed: Feed) -> Iterator[_Piece]:
         layout = self._layout
         records = fed_records(feed, layout.dialect, layout.width)
-        for record in marked(records, layout) if layout.several else records:
+        for record in marked(records, layout) if layout.several else unrepeated(records, layout):
             self._number += 1
             cells, text = record.cells, record.text
             self.repaired += record.repaired

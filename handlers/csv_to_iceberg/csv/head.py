@@ -28,7 +28,7 @@ class Head(NamedTuple):
     """The records: UTF-8 without the head, in chunks cut between characters."""
 
 
-def read_head(raw: BinaryIO, options: Options, encoding: str | None) -> Head:
+def read_head(raw: BinaryIO, options: Options, encoding: Encoding | None) -> Head:
     """
     Read as much of a stream as it takes to know its layout.
 
@@ -47,7 +47,7 @@ def read_head(raw: BinaryIO, options: Options, encoding: str | None) -> Head:
     if not data:
         raise EmptyFile("The file is empty (0 bytes).")
     try:
-        told = Encoding(encoding) if encoding else recognise(data, complete=complete)
+        told = encoding or recognise(data, complete=complete)
     except CsvError:
         _check_to_the_end(compression, plain)
         raise
@@ -61,12 +61,19 @@ def read_head(raw: BinaryIO, options: Options, encoding: str | None) -> Head:
 
 
 def _beginning(chunks: Iterator[bytes], lines: int, options: Options) -> tuple[bytes, bool]:
-    """Take chunks until they hold `SAMPLE` bytes and some line ends; tell whether that was all."""
+    """Take chunks until they hold `SAMPLE` bytes and some line ends below blank lines; tell whether that was all."""
     taken: list[bytes] = []
-    size = ends = 0
-    for chunk in chunks:
-        taken.append(chunk)
+    size = ends = blank = 0
+    for given in chunks:
+        taken.append(given)
+        chunk = given if size or not lines else given.lstrip(b"\r\n")
         size += len(chunk)
+        blank += len(given) - len(chunk)
+        if blank > options.max_record_bytes:
+            raise RecordTooLarge(
+                f"The first {blank:,} bytes are blank lines, max_record_bytes is {options.max_record_bytes:,}. Take "
+                "them out of the file, or raise it on the route."
+            )
         ends += chunk.count(b"\n") + chunk.count(b"\r")
         if size >= SAMPLE and ends >= lines:
             return b"".join(taken), False

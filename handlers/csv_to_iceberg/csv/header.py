@@ -14,38 +14,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from handlers.csv_to_iceberg.csv.cells import MOMENT
 from handlers.csv_to_iceberg.csv.dialect import Detected, detect_dialect, sampled_records
-from handlers.csv_to_iceberg.csv.errors import EmptyFile, HeaderMissing, TooManyColumns
-from handlers.csv_to_iceberg.csv.layout import Layout
+from handlers.csv_to_iceberg.csv.directives import COMMENT, directed
+from handlers.csv_to_iceberg.csv.doubts import doubt_about_column, doubt_about_skipped
+from handlers.csv_to_iceberg.csv.errors import EmptyFile, HeaderMismatch, HeaderMissing, TooManyColumns
+from handlers.csv_to_iceberg.csv.groups import combined, complete_each_other, filled_on, is_group
+from handlers.csv_to_iceberg.csv.header_cells import VALUE, is_header
+from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
+from handlers.csv_to_iceberg.csv.nameless import doubt_about_skipped_names, with_gap
 from handlers.csv_to_iceberg.csv.names import column_names
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.records import Record, lines_of
-from handlers.csv_to_iceberg.csv.tables import are_names, records_of_first, value_columns
+from handlers.csv_to_iceberg.csv.remarks import skipped_lines
+from handlers.csv_to_iceberg.csv.rulers import is_ruler
+from handlers.csv_to_iceberg.csv.tables import (
+    are_names,
+    names_below_remark,
+    records_above,
+    records_of_first,
+    value_columns,
+)
+from handlers.csv_to_iceberg.csv.titles import below_gap, below_padding, below_titles, names_first_column_only
 from handlers.csv_to_iceberg.csv.units import are_units
 
 _RECORDS: Final = 1000
 """Records whose usual width is the file's."""
-_LONGEST_NAME: Final = 1000
-"""Characters. A longer cell is content."""
-
-_MOST_TITLES: Final = 10
-"""Padded titles above a header; more of them are data."""
 
 _SEPARATOR_LINE: Final = re.compile(r"\"?sep=(.)\"?[,;\t]*\r?[\n\r]", re.IGNORECASE)
 """What Excel writes and reads as a first line."""
 
 _COMMENTS: Final = ("#", "//")
-
-_VALUE: Final = re.compile(
-    r"[-+]?(?:\d[\d.,' ]*|\.\d+)(?:[eE][-+]?\d+)?\s?%?|[$€£]\s?\d[\d.,]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T].*)?"
-    r"|true|false|null|nan",
-    re.IGNORECASE,
-)
-"""Cells that are values, not names."""
-_MOMENT: Final = re.compile(MOMENT)
-_LETTER: Final = re.compile(r"[^\W_]")
-_YEAR: Final = re.compile(r"1[89]\d\d|20\d\d")
 
 
 def detect_layout(text: str, *, complete: bool, options: Options) -> tuple[Layout, int]:
@@ -58,35 +56,57 @@ def detect_layout(text: str, *, complete: bool, options: Options) -> tuple[Layou
         options: Of the route.
 
     Raises:
-        EmptyFile, HeaderMissing, TooManyColumns: The file cannot be ingested.
+        EmptyFile, HeaderMissing, HeaderMismatch, TooManyColumns: The file cannot be ingested.
     """
+    blank = len(text) - len(text.lstrip("\r\n"))
+    blank_lines = len(lines_of(text[:blank]))
+    text = text[blank:]
     declared = _SEPARATOR_LINE.match(text)
     if declared and (not declared[1].isascii() or declared[1].isalnum() or declared[1] in "\"'\\"):
         declared = None
     lines = lines_of(text[declared.end() :] if declared else text)
     if not complete and len(lines) > 1:
         lines.pop()
-    detected = detect_dialect("".join(lines), complete=complete, delimiter=declared[1] if declared else "")
-    records, width = sampled_records(lines, detected.dialect, _RECORDS)
+    directives = None if declared else directed(lines)
+    split = directives.lines if directives else lines
+    known = declared[1] if declared else directives.delimiter if directives else ""
+    detected = detect_dialect("".join(split), complete=complete, delimiter=known)
+    records, width = sampled_records(split, detected.dialect, _RECORDS)
     if not complete and len(records) > 1:
         # Its quote may close beyond the cut.
         records.pop()
     if not any(cell.strip() for record in records for cell in record.cells):
         raise EmptyFile
     table = records_of_first(records, width)
-    width = _checked_width(usual_width(table), options)
-    header = _find_header(table, width)
+    width = _checked_width(usual_width([one for one in table if not _is_comment(one, width)] or table), options)
+    header = _find_header(_uncommented(table, detected.dialect), width)
+    above = blank_lines + (1 if declared else 0)
     if header is None and options.header == "require":
-        raise _missing(records[0])
-    above = 1 if declared else 0
-    layout = _layout(table, header, width, detected, above)
+        raise _missing(records[0], above)
+    if header is not None:
+        _check_width(table, header, above)
+    layout, ruled = _layout(table, header, width, detected, above)
     head = layout.head_lines - above
+    head_begin = layout.header_line - 1 - above
     between = [record for record in records if record.begin >= head]
+    top = [one for one in records if one.end <= head_begin]
+    rejected = tuple(records_above(top, lines, above))
+    names_end = head - ruled
+    skippable = [*lines[: max(0, head_begin)], *[""] * (names_end - max(0, head_begin)), *lines[names_end:head]]
+    comment = COMMENT if directives else _comment_mark(between, width, alone=layout.dialect.delimiter == " ")
+    doubts = (
+        doubt_about_skipped(top, above, rejected),
+        doubt_about_column(header.cells if header else ()),
+        _doubt_about_names(top, layout, above),
+    )
     return replace(
         layout,
+        above=rejected,
+        skipped=skipped_lines(skippable, above, rejected, detected.dialect),
+        doubts=(*layout.doubts, *filter(None, doubts)),
         several=any(later.begin > earlier.end for earlier, later in itertools.pairwise(between)),
-        dialect=replace(layout.dialect, comment=_comment_mark(between, width)),
-    ), (declared.end() if declared else 0) + sum(map(len, lines[:head]))
+        dialect=replace(layout.dialect, comment=comment),
+    ), blank + (declared.end() if declared else 0) + sum(map(len, lines[:head]))
 
 
 def usual_width(records: Sequence[Record]) -> int:
@@ -104,64 +124,65 @@ def _checked_width(width: int, options: Options) -> int:
     return width
 
 
-def _layout(table: Sequence[Record], header: Record | None, width: int, detected: Detected, above: int) -> Layout:
+def _layout(
+    table: Sequence[Record], header: Record | None, width: int, detected: Detected, above: int
+) -> tuple[Layout, int]:
+    """Return the layout, and how many lines below the header are rulers."""
     dialect, reason = detected
     if header is None:
         values = value_columns([record.cells for record in table], width)
-        return Layout(dialect, tuple(column_names([""] * width)), 0, above, values, reason)
-    rows = [record for record in table if record.begin >= header.end]
+        return Layout(dialect, tuple(column_names([""] * width)), 0, above, values, reason), 0
+    rows = [record for record in table if record.begin >= header.end and record.cells != header.cells]
     cells, begin = header.cells, header.begin
     group = next((record for record in table if record.end == header.begin), None)
-    if group and _is_group(group.cells, header.cells):
-        cells, begin = _combined(_filled_on(group.cells), cells), group.begin
+    if group and is_group(group.cells, header.cells, [row.cells for row in rows]):
+        used = width - _unused([cells, *(row.cells for row in rows if len(row.cells) == width)])
+        cells, begin = combined([*filled_on(group.cells[:used]), *group.cells[used:]], cells), group.begin
     end = header.end
     if rows and rows[0].begin == end and are_units(rows[0].cells, [row.cells for row in rows[1:]], width):
-        cells, end = _combined(cells, rows[0].cells), rows.pop(0).end
+        cells, end = combined(cells, rows[0].cells), rows.pop(0).end
+    ruled = 0
+    if rows and rows[0].begin == end and is_ruler(rows[0].cells):
+        ruled, end = rows[0].end - end, rows.pop(0).end
+        if dialect.delimiter == "|" and not dialect.blanks:
+            # The ruler alone may reach from delimiter to delimiter: Markdown has blanks around all others.
+            dialect = replace(dialect, blanks="around")
     data = [record.cells for record in rows]
-    names = _names(cells, width, data)
-    return Layout(dialect, names, begin + above + 1, end + above, value_columns(data, width), reason)
-
-
-def _combined(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
-    return [" ".join(filter(None, (one.strip(), other.strip()))) for one, other in zip(upper, lower, strict=True)]
-
-
-def _filled_on(cells: Sequence[str]) -> list[str]:
-    """Let a group reach to the next one: a spreadsheet writes a merged cell once."""
-    filled: list[str] = []
-    for cell in cells:
-        filled.append(cell if cell.strip() or not filled else filled[-1])
-    return filled
-
-
-def _is_group(cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Tell whether a record above names is a line of groups: fewer cells filled than below, at least two."""
-    filled = [cell for cell in cells if cell.strip()]
-    return (
-        len(cells) == len(names)
-        and 1 < len(filled) < len(cells)
-        and all(name.strip() for name in names[1:])
-        and (len({name.strip().lower() for name in names}) < len(names) or not cells[0].strip())
-    )
+    full = [row for row in rows if len(row.cells) == width]
+    doubt = ""
+    if len(cells) == width - 1 and any(row.cells[-1] for row in full):
+        cells, doubt = with_gap(cells, full, above, aligned=dialect.blanks == "runs")
+        names: tuple[str | None, ...] = tuple(column_names(cells))
+    else:
+        names = _names(cells, width, data)
+    if ruled and len(names) > 1 and not any(row[0].strip() for row in (cells, *data) if len(row) == width):
+        # Markdown and mysql begin their lines with a delimiter.
+        names = (None, *names[1:])
+    said = tuple(header.cells) if len(header.cells) == width > 1 else ()
+    values = value_columns(data, width)
+    doubts = (doubt,) if doubt else ()
+    return Layout(dialect, names, begin + above + 1, end + above, values, reason, doubts=doubts, header=said), ruled
 
 
 def _find_header(records: Sequence[Record], width: int) -> Record | None:
-    if _is_header(records[0].cells) and (
-        _rows_end_in_delimiter(records, width)
-        or _rows_are_named(records, width)
-        or (width == 1 and all(records[0].cells))
-    ):
-        return records[0]
+    top = records[0]
+    if is_header(top.cells) and (_rows_end_in_delimiter(records, width) or _rows_are_named(records, width)):
+        return top
+    if width == 1 and all(top.cells) and is_header(top.cells, _rows_below(records, top)):
+        return top
     full = [record for record in records if len(record.cells) == width and not _is_comment(record, width)]
     named = width - _unused([record.cells for record in full])
-    for candidate in (_below_titles(full, width), _below_groups(full), *full[:1], _below_gap(full, width)):
-        if candidate is not None and _is_header(candidate.cells[:named], _next_cells(full, candidate)):
-            return candidate
-    if full and full[0] is records[0] and _names_first_column_only(full, width):
+    gap, remark = below_gap(full, width), names_below_remark(full, width)
+    for candidate in (below_padding(full), below_titles(full, width), _below_groups(full), *full[:1], gap, remark):
+        if candidate is not None and is_header(candidate.cells[:named], _rows_below(full, candidate)):
+            return _going_on(candidate, full)
+    if full and full[0] is top and names_first_column_only(full, width):
         return full[0]
     # The usual width may be that of broken rows.
     first = next((record for record in records if not _is_comment(record, width)), None)
-    return first if first is not None and len(first.cells) > 1 and _is_header(first.cells) else None
+    if first is not None and len(first.cells) > 1 and is_header(first.cells, _rows_below(records, first)):
+        return first
+    return None
 
 
 def _unused(rows: Sequence[Sequence[str]]) -> int:
@@ -172,56 +193,21 @@ def _unused(rows: Sequence[Sequence[str]]) -> int:
     return len(rows[0]) - used if used > 1 else 0
 
 
-def _next_cells(records: Sequence[Record], record: Record) -> list[str]:
-    return next((other.cells for other in records if other.begin >= record.end), [])
+def _rows_below(records: Sequence[Record], record: Record) -> list[list[str]]:
+    return [other.cells for other in records if other.begin >= record.end]
 
 
-def _below_titles(full: Sequence[Record], width: int) -> Record | None:
-    """
-    Return the first record as wide as the table that is no title; None when there is none, or it cannot be told.
-
-    Spreadsheets pad a title to that width: `Report;;`. It may as well be a header over unnamed columns, unless it is
-    more than a word, or there are names below it and values below those.
-    """
-    table = list(itertools.dropwhile(_is_padded_title, full))
-    titles = full[: len(full) - len(table)]
-    if not table or len(titles) > _MOST_TITLES:
-        return None
-    first, *rows = table
-    if titles and not (all(first.cells) and any(value_columns([row.cells for row in rows], width))):
-        told = width > 2 and any(" " in title.cells[0].strip() for title in titles)  # noqa: PLR2004 - see above
-        return first if told and all(first.cells) else None
-    return first
-
-
-def _below_gap(full: Sequence[Record], width: int) -> Record | None:
-    """Return the names above values that a blank line sets apart from a few lines that happen to be as wide."""
-    for number, (above, record) in enumerate(itertools.pairwise(full[: _MOST_TITLES + 1]), 1):
-        rows = [row.cells for row in full[number + 1 :]]
-        if record.begin > above.end and all(record.cells) and len(rows) >= number:
-            return record if any(value_columns(rows, width)) else None
-    return None
+def _going_on(header: Record, full: Sequence[Record]) -> Record:
+    """Return the line below a header if its names go on there: some of them are groups."""
+    names, *rows = [record for record in full if record.begin >= header.end] or [header]
+    return names if complete_each_other(header.cells, names.cells, [row.cells for row in rows]) else header
 
 
 def _below_groups(full: Sequence[Record]) -> Record | None:
     """Return the second record when the first is a line of groups."""
-    return full[1] if len(full) > 1 and _is_group(full[0].cells, full[1].cells) else None
-
-
-def _names_first_column_only(full: Sequence[Record], width: int) -> bool:
-    """Tell whether the first record is a name beside unnamed columns of text."""
-    return (
-        _is_padded_title(full[0])
-        and not all(map(_is_padded_title, full[:2]))
-        and " " not in full[0].cells[0].strip()
-        and bool(full[0].cells[0].strip())
-        and not any(value_columns([record.cells for record in full[1:]], width))
-    )
-
-
-def _is_padded_title(record: Record) -> bool:
-    first, *others = (cell.strip() for cell in record.cells)
-    return bool(others) and not any(others) and not _VALUE.fullmatch(first)
+    if len(full) > 1 and is_group(full[0].cells, full[1].cells, _rows_below(full, full[1])):
+        return full[1]
+    return None
 
 
 def _rows_end_in_delimiter(records: Sequence[Record], width: int) -> bool:
@@ -239,7 +225,7 @@ def _rows_are_named(records: Sequence[Record], width: int) -> bool:
         and all(len(row.cells) == width for row in rows)
         and rows[0].begin == first.end
         and are_names([*first.cells, "row"])
-        and not _is_header(rows[0].cells)
+        and not is_header(rows[0].cells)
     )
 
 
@@ -248,47 +234,27 @@ def _is_comment(record: Record, width: int) -> bool:
     return first.startswith(_COMMENTS) and (len(record.cells) != width or first.lstrip("#/")[:1].isspace())
 
 
-def _comment_mark(records: Sequence[Record], width: int) -> str:
-    """Return what the comments between records begin with; empty when there are none."""
+def _uncommented(records: Sequence[Record], dialect: Dialect) -> Sequence[Record]:
+    """Leave comments out that blanks split, if a header stands below them: `# x y` may as well be one itself."""
+    below = [record for record in records if record.cells[0] not in _COMMENTS]
+    return below if dialect.delimiter == " " and below and is_header(below[0].cells) else records
+
+
+def _comment_mark(records: Sequence[Record], width: int, *, alone: bool) -> str:
+    """Return what the comments between records begin with, `alone` if in a cell of its own; empty without any."""
     for mark in _COMMENTS:
         begun = [record for record in records if record.cells[0].startswith(mark)]
-        if begun and len(begun) * 2 <= len(records) and all(_is_comment(record, width) for record in begun):
+        told = all((alone and record.cells[0] == mark) or _is_comment(record, width) for record in begun)
+        if begun and told and len(begun) * 2 <= len(records):
             return mark
     return ""
 
 
-def _is_header(cells: Sequence[str], below: Sequence[str] = ()) -> bool:
-    names = [cell.strip() for cell in cells]
-    filled = [name for name in names if name]
-    if not filled or len(filled) * 2 < len(names) or any(len(name) > _LONGEST_NAME for name in filled):
-        return False
-    if len(names) > 1 and not any(map(_LETTER.search, filled)):
-        return False
-    values = [name for name in filled if _VALUE.fullmatch(name)]
-    if not values:
-        return True
-    return len(values) < len(filled) and (_go_on(values) or _are_days_over_others(names, below))
-
-
-def _go_on(values: Sequence[str]) -> bool:
-    """Tell whether values are years in steps, or count from 0 or 1; one may be any number."""
-    if len(values) < 2 or not all(value.isdecimal() for value in values):  # noqa: PLR2004 - see above
-        return False
-    numbers = [int(value) for value in values]
-    steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
-    if all(_YEAR.fullmatch(value) for value in values):
-        return len(steps) == 1
-    return steps == {1} and numbers[0] in {0, 1} and len(numbers) > 2  # noqa: PLR2004 - 1,2 may be data
-
-
-def _are_days_over_others(names: Sequence[str], below: Sequence[str]) -> bool:
-    """Tell whether all values are days, all different, and something else than days stands below each."""
-    days = [(name, cell) for name, cell in zip(names, below, strict=False) if name and _VALUE.fullmatch(name)]
-    return (
-        len({name for name, _ in days}) == len(days) > 1
-        and all(_MOMENT.fullmatch(name) for name, _ in days)
-        and not any(_MOMENT.fullmatch(cell.strip()) for _, cell in days)
-    )
+def _doubt_about_names(top: Sequence[Record], layout: Layout, above: int) -> str:
+    """Say that the record right above the names may be the names; see `doubt_about_skipped_names`."""
+    if not top or top[-1].end + above + 1 != layout.header_line or _is_comment(top[-1], layout.width):
+        return ""
+    return doubt_about_skipped_names(top[-1], layout.width, above, values=any(layout.values))
 
 
 def _names(cells: Sequence[str], width: int, data: Sequence[Sequence[str]]) -> tuple[str | None, ...]:
@@ -302,7 +268,7 @@ def _names(cells: Sequence[str], width: int, data: Sequence[Sequence[str]]) -> t
     named = tuple(column_names(cells))
     rows = [row for row in data if len(row) == width]
     if not all(row[-1] == "" for row in rows):
-        return tuple(column_names(["", *cells])) if len(cells) == width - 1 else named
+        return named
     if len(cells) == width - 1:
         return (*named, None)
     if width > 1 and not cells[-1].strip():
@@ -311,10 +277,29 @@ def _names(cells: Sequence[str], width: int, data: Sequence[Sequence[str]]) -> t
     return named
 
 
-def _missing(first: Record) -> HeaderMissing:
-    value = next((cell for cell in first.cells if _VALUE.fullmatch(cell.strip())), first.cells[0])
+def _check_width(table: Sequence[Record], header: Record, above: int) -> None:
+    """
+    Refuse a header that has more cells than any record below it.
+
+    The missing cells may be the last ones, which some programs leave out where they are empty, or others: nobody can
+    tell, and to reject every record would be a table without rows. Lines of one cell are remarks (`0 rows`).
+
+    Raises:
+        HeaderMismatch: See above.
+    """
+    widths = [len(record.cells) for record in table if record.begin >= header.end]
+    if header.cells[-1].strip() and 1 < max(widths, default=0) < len(header.cells):
+        raise HeaderMismatch(
+            f"The header on line {header.begin + above + 1} has {len(header.cells):,} cells, and no record below it "
+            f"has so many: the longest has {max(widths):,}. Add the missing cells, also where they are empty, or "
+            "correct the header."
+        )
+
+
+def _missing(first: Record, above: int) -> HeaderMissing:
+    value = next((cell for cell in first.cells if VALUE.fullmatch(cell.strip())), first.cells[0])
     shown = value if len(value) <= 40 else value[:37] + "..."  # noqa: PLR2004 - fits a line of a terminal
     return HeaderMissing(
-        f"Line {first.begin + 1} looks like data ({shown!r}), and no header was found. Add a header row, or set "
-        'header = "generate" on the route.'
+        f"Line {first.begin + above + 1} looks like data ({shown!r}), and no header was found. Add a header row, or "
+        'set header = "generate" on the route.'
     )

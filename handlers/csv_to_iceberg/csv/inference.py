@@ -204,6 +204,9 @@ class Inference:
         if (found := _numbers_with_commas(sample)) and found.fits > self._nearest(fits).held:
             return found
         nearest = max(fits, key=lambda to: fits[to].held, default=ColumnType.VARCHAR)
+        if nearest is ColumnType.BOOLEAN and 2 * fits[nearest].held <= len(values):
+            # A `y` among other letters is one of them.
+            return Inferred(ColumnType.VARCHAR, "text", len(values), 0, sample.at(0))
         if nearest is ColumnType.VARCHAR or not fits[nearest].held:
             for pattern, reason in _AMBIGUOUS:
                 if (self._date_order == "auto" or pattern != guards.EITHER_ORDER) and _any_matches(values, pattern):

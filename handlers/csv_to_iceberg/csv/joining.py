@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from handlers.csv_to_iceberg.csv.account import breaks_within, line_breaks
 from handlers.csv_to_iceberg.csv.exact import split_exactly
 from handlers.csv_to_iceberg.csv.layout import Layout
+from handlers.csv_to_iceberg.csv.repeats import headers_among, kept, rejected_headers
 from handlers.csv_to_iceberg.csv.tokenise import SENTINEL, Ragged, ends_line, sentinel_row, tokenise
 
 
@@ -50,12 +51,17 @@ def join(texts: Sequence[bytes], layout: Layout) -> Joined | None:
         pieces += [text, b"" if ends_line(text) else b"\n", sentinel_row(name + b"%d" % number, layout)]
     text = b"".join(pieces)
     table, ragged = tokenise(text, layout)
+    accounted = _accounted(text, table, ragged)
+    if len(headers := headers_among(table.columns, layout)):
+        again = rejected_headers(headers.tolist(), ragged, layout)
+        ragged = sorted([*ragged, *again], key=lambda record: record.number)
+        table = table.filter(kept(table.num_rows, headers))
     first = _array(table.column(0))
     marks = pc.fill_null(pc.starts_with(first, name.decode()), fill_value=False)
     ends = pc.indices_nonzero(marks)
     if first.take(ends).to_pylist() != [f"{name.decode()}{number}" for number in range(len(texts))]:
         return None
-    if not _accounted(text, table, ragged):
+    if not accounted:
         return None
     rows = np.diff(ends.to_numpy().astype(np.int64), prepend=-1) - 1
     starts = np.cumsum(rows) - rows

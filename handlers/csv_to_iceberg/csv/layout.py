@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,26 @@ class Dialect:
         )
 
 
+class Above(NamedTuple):
+    """A record of another table, above the header."""
+
+    line: int
+    """The physical line it begins on, from 1."""
+    cells: int
+    text: str
+    table: int
+    """The line its table begins on."""
+
+
+class Skipped(NamedTuple):
+    """A line above the header that is no record and not blank."""
+
+    line: int
+    """From 1."""
+    text: str
+    """Its beginning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """A dialect and the columns of a file."""
@@ -52,6 +72,14 @@ class Layout:
     """Of each cell, whether its column holds numbers or dates; empty when nobody looked."""
     reason: str = ""
     """Why the dialect was chosen, for people."""
+    above: tuple[Above, ...] = ()
+    """Records that are rejected before the first one is read."""
+    skipped: tuple[Skipped, ...] = ()
+    """Titles, remarks and comments above the header."""
+    doubts: tuple[str, ...] = ()
+    """What to warn of: lines above the header that may be a table, or its names; names that may stand one cell off."""
+    header: tuple[str, ...] = ()
+    """The cells of the names, one for each column: a record equal to them is no row. Empty if that cannot be told."""
     several: bool = False
     """Blank lines stand between records: another table may begin below one."""
 

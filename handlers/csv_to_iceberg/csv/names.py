@@ -18,6 +18,12 @@ MAX_NAME = 128
 
 _NOT_ASCII_WORD = re.compile(r"[^a-z0-9]+")
 _NOT_WORD = re.compile(r"[\W_]+")
+_INVISIBLE = re.compile("[\u200d\ufe00-\ufe0f]")
+"""Joiners and variation selectors: they change how letters look, not which they are."""
+_AM = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"))
+"""The vowel AM of Thai and Lao, which NFKC takes apart, as keyboards write it."""
+_MARKS = frozenset({"Mn", "Mc"})
+"""Categories of what stands above, below or beside a letter: vowels of Thai, Hindi, Tamil, Arabic."""
 
 
 def table_name(rest_of_key: str) -> str | None:
@@ -67,10 +73,23 @@ def column_names(cells: Sequence[str]) -> list[str]:
 
 
 def _column(cell: str, position: int) -> str:
-    name = _NOT_WORD.sub("_", unicodedata.normalize("NFKC", cell).lower()).strip("_")
+    name = unicodedata.normalize("NFKC", cell).lower()
+    name = _NOT_WORD.sub("_", name) if name.isascii() else _in_any_script(name)
+    name = name.strip("_")
     if not name:
         return f"column_{position}"
     return _cut(f"col_{name}" if name[0].isdigit() else name)
+
+
+def _in_any_script(name: str) -> str:
+    """Put one underscore for all that are neither letters nor digits nor marks of the letter before them."""
+    kept = ["_"]
+    for letter in _INVISIBLE.sub("", name):
+        if letter.isalnum() or (kept[-1] != "_" and unicodedata.category(letter) in _MARKS):
+            kept.append(letter)
+        elif kept[-1] != "_":
+            kept.append("_")
+    return functools.reduce(lambda text, pair: text.replace(*pair), _AM, "".join(kept))
 
 
 def _cut(name: str) -> str:

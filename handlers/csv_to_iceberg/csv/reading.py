@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
-from typing import BinaryIO, Self
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Self, TypeVar
 
 import pyarrow as pa
 
+from handlers.contract import HandlerContext
 from handlers.csv_to_iceberg.csv.columns import Pins
 from handlers.csv_to_iceberg.csv.memory import Memory
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.results import Source
 from handlers.csv_to_iceberg.csv.stream import Lessons, StreamedCsv
+
+T = TypeVar("T")
 
 
 class CalledOff(Exception):
@@ -74,3 +78,20 @@ class Reading:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def on_its_lane(context: HandlerContext, reading: Reading, work: Callable[..., T], *args: Any) -> T:
+    """
+    Run what works on a reading; whoever cancels it calls the reading off.
+
+    Whatever ends it, the reading is closed on the lane that reads: closed elsewhere, its stream would wait for the
+    read under way, and that one perhaps for the event loop.
+    """
+    try:
+        return await context.run("stream", work, *args)
+    except BaseException:
+        reading.call_off()
+        if not reading.closed:
+            # What was under way on the lane ends first; what had not begun never will, and so closes nothing.
+            await asyncio.shield(asyncio.ensure_future(context.run("stream", reading.close)))
+        raise

@@ -15,9 +15,11 @@ import io
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from handlers.csv_to_iceberg.csv import repairs
+from handlers.csv_to_iceberg.csv.gaps import squeezed, squeezed_alone
 from handlers.csv_to_iceberg.csv.layout import Dialect
 from handlers.csv_to_iceberg.csv.options import MIB
 from handlers.csv_to_iceberg.csv.quotes import well_formed
@@ -34,7 +36,6 @@ _ONE_DELIMITER: Final = "\U0010fffe"
 _LONGEST_OPEN: Final = 16 * MIB
 """Characters. A quote that is open for longer is taken for a stray one."""
 
-_BLANKS: Final = re.compile(r"[ \t]{2,}|\t")
 _LEAST_OPEN: Final = 512
 """Characters that a quote may be open for in a file where too many were in vain."""
 _PATIENCE: Final = 8
@@ -86,6 +87,11 @@ def fed_records(feed: Feed, dialect: Dialect, width: int) -> Iterator[Record]:
     reader = csv.reader(feed, **_rules(dialect))
     finish = _finisher(dialect)
     delimiter = _rules(dialect)["delimiter"]
+    prepared = replace(dialect, delimiter=delimiter)
+    # Of a blank line; one of delimiters is a record of empty cells.
+    nothing = "\r\n" if not dialect.blanks else " \t\r\n"
+    if dialect.blanks != "runs":
+        nothing = nothing.replace(dialect.delimiter, "")
     while True:
         feed.begin_record()
         cells = next(reader, None)
@@ -94,12 +100,14 @@ def fed_records(feed: Feed, dialect: Dialect, width: int) -> Iterator[Record]:
             return
         text = "".join(feed.taken)
         damaged = False
-        if not text.strip(" \t\r\n" if dialect.blanks else "\r\n"):
+        if not text.strip(nothing):
             continue
-        if dialect.quote and dialect.quote in text and not well_formed("".join(feed.prepared), dialect):
-            found = repairs.repaired(cells, feed.prepared, dialect, delimiter, width=width, patience=feed.patience)
+        if dialect.quote and dialect.quote in text and not well_formed("".join(feed.prepared), prepared):
+            found = repairs.repaired(
+                cells, feed.prepared_singly(), dialect, delimiter, width=width, patience=feed.patience
+            )
             damaged = found.cells != cells or found.lines < len(feed.taken)
-            cells = found.cells
+            cells = [cell.strip(" ") for cell in found.cells] if dialect.blanks == "around" else found.cells
             feed.give_back(found.lines, found.tried)
             text = "".join(feed.taken)
         if finish:
@@ -131,6 +139,7 @@ class Feed:
         self._lines = iter(lines)
         self._back: deque[str] = deque()
         self._dialect = dialect
+        self._delimiter = _rules(dialect)["delimiter"]
         self._prepare = _preparer(dialect)
         self._size = 0
         self._spared = self.patience = _LONGEST_OPEN
@@ -150,6 +159,13 @@ class Feed:
         """Take back what `take` handed out last."""
         self._back.extendleft(reversed(lines))
         self.line -= len(lines)
+
+    def prepared_singly(self) -> list[str]:
+        """Return the record's lines prepared as if none of them went on in a cell of the one before."""
+        if self._dialect.blanks not in {"around", "runs"}:
+            return self.prepared
+        lines = list(map(self._prepare, self.taken)) if self._prepare else self.taken
+        return [squeezed_alone(line, self._dialect) for line in lines] if self._dialect.blanks == "runs" else lines
 
     def begin_record(self) -> None:
         """Forget the last record."""
@@ -176,10 +192,13 @@ class Feed:
         while comment and not self.taken and line.startswith(comment):
             self.comments.append(Record([line.rstrip("\r\n")], self.line - 1, self.line, line, COMMENT))
             line = self._next()
+        inside = bool(self.taken)
         self.taken.append(line)
         self._size += len(line)
         if self._prepare:
             line = self._prepare(line)
+        if self._dialect.blanks in {"around", "runs"}:
+            line = squeezed(line, self._dialect, self._delimiter, inside=inside)
         self.prepared.append(line)
         return line
 
@@ -191,21 +210,12 @@ class Feed:
 
 @functools.lru_cache(maxsize=64)
 def _preparer(dialect: Dialect) -> Callable[[str], str] | None:
+    """Return what prepares lines of a dialect, but for runs of blanks."""
     steps: list[Callable[[str], str]] = []
     if dialect.escape:
         # A backslash before anything else than it escapes is a character like any other.
         lone = re.compile(rf"(\\[{re.escape(dialect.escaped)}])|\\")
         steps.append(lambda line: lone.sub(lambda found: found[1] or "\\\\", line) if "\\" in line else line)
-    if dialect.blanks == "runs":
-        quote = re.escape(dialect.quote) if dialect.quote else "(?!)"
-        runs = re.compile(rf"({quote}(?:[^{quote}]|{quote}{quote})*{quote})|[ \t]+")
-        steps.append(
-            lambda line: (
-                runs.sub(lambda found: found[1] or " ", line.strip(" \t\r\n")) + "\n"
-                if dialect.quote and dialect.quote in line
-                else _BLANKS.sub(" ", line.strip(" \t\r\n")) + "\n"
-            )
-        )
     if len(dialect.delimiter) > 1:
         steps.append(lambda line: line.replace(dialect.delimiter, _ONE_DELIMITER))
     if not steps:
@@ -219,8 +229,6 @@ def _finisher(dialect: Dialect) -> Callable[[list[str]], list[str]] | None:
     if dialect.lines_quoted:
         inner = _rules(dialect)
         steps.append(lambda cells: next(csv.reader(lines_of(cells[0]), **inner), cells) if len(cells) == 1 else cells)
-    if dialect.blanks == "around":
-        steps.append(lambda cells: [cell.strip(" ") for cell in cells])
     if len(dialect.delimiter) > 1:
         steps.append(lambda cells: [cell.replace(_ONE_DELIMITER, dialect.delimiter) for cell in cells])
     if not steps:

@@ -14,16 +14,20 @@ from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.records import lines_of, records_of
 from handlers.csv_to_iceberg.csv.results import KEPT, MAX_REJECT_BYTES, MAX_REJECTS, Reject, Report
+from handlers.csv_to_iceberg.csv.tables import ANOTHER_TABLE
 from handlers.csv_to_iceberg.csv.tokenise import Ragged
 
 
 def keep_rejects(
     report: Report, ragged: Sequence[Ragged], layout: Layout, line_of: Callable[[int], int | None], most: int
 ) -> None:
-    """Put the first `most` into a report; `line_of` maps a record's number to its physical line."""
+    """Put the first `most` into a report, those above the header first; `line_of` maps a record to its line."""
+    above = [
+        Ragged(0, other.cells, other.text, other.line, ANOTHER_TABLE.format(line=other.table)) for other in layout.above
+    ]
     described = [
         Reject(record.number, record.line or line_of(record.number), shortened(record.text), reason(record, layout))
-        for record in itertools.islice(ragged, max(most, MAX_REJECTS))
+        for record in itertools.islice(itertools.chain(above, ragged), max(most, MAX_REJECTS))
     ]
     report.rejects = described[:MAX_REJECTS]
     if described and most:
@@ -40,7 +44,13 @@ def reason(record: Ragged, layout: Layout) -> str:
     """Say what is wrong with a record."""
     if record.reason:
         return record.reason
-    return f"{record.cells} {'cell' if record.cells == 1 else 'cells'}, the file has {layout.width} columns"
+    columns = len(layout.columns)
+    trailing = layout.width - columns
+    more = f" and {trailing} without a name" if trailing else ""
+    return (
+        f"{record.cells} {'cell' if record.cells == 1 else 'cells'}, the file has {columns} "
+        f"{'column' if columns == 1 else 'columns'}{more}"
+    )
 
 
 def check_record_sizes(cells: Sequence[pa.Array], options: Options) -> None:

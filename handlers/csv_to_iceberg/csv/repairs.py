@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from handlers.csv_to_iceberg.csv.layout import Dialect
+from handlers.csv_to_iceberg.csv.quotes import quoting_of
 
 _MOST_LINES: Final = 100
 """Lines of a record with damaged quotes that are tried together."""
@@ -38,7 +40,8 @@ def repaired(
     Split a record whose quotes are damaged.
 
     As few lines as possible are used: a quote that closes nothing shall not swallow records. Of several ways to split
-    those, the first that gives `width` cells is taken; if none does, the record is the first line.
+    those, the first that gives `width` cells is taken; if none does, or that would swallow another record, the record
+    is the first line.
 
     Args:
         cells: What the csv module makes of the lines.
@@ -52,9 +55,13 @@ def repaired(
     for used in range(1, min(len(lines), _MOST_LINES) + 1) if width else ():
         text = "".join(lines[:used]).rstrip("\r\n")
         tried += _TRY_COSTS * len(text)
-        for split in (*_leniently(text, dialect, delimiter, width), _piecewise(text, dialect, delimiter, width)):
-            if split is not None and len(split) == width:
-                return Repaired(split, used, tried)
+        split = _first_of_width(text, dialect, delimiter, width)
+        if split is not None:
+            below = lines[1:used]
+            tried += _TRY_COSTS * sum(len(line) * number for number, line in enumerate(below, 1))
+            if _end_in_record(below, dialect, delimiter, width):
+                break
+            return Repaired(split, used, tried)
         if tried > patience:
             break
     first = lines[0].rstrip("\r\n")
@@ -64,6 +71,28 @@ def repaired(
     if len(lines) == 1 and len(cells) == width:
         return Repaired(cells, 1, tried)
     return Repaired(next(filter(None, _leniently(first, dialect, delimiter)), unquoted), 1, tried)
+
+
+def _first_of_width(text: str, dialect: Dialect, delimiter: str, width: int) -> list[str] | None:
+    splits = (*_leniently(text, dialect, delimiter, width), _piecewise(text, dialect, delimiter, width))
+    return next((split for split in splits if split is not None and len(split) == width), None)
+
+
+def _end_in_record(lines: Sequence[str], dialect: Dialect, delimiter: str, width: int) -> bool:
+    """
+    Tell whether lines that a cell was to go on in end in a record of its own, which the quote before it closed in.
+
+    Such a record has cells that its quotes enclose, and no other quotes: the end of a cell that goes on has one more.
+    """
+    prepared = replace(dialect, delimiter=delimiter)
+    for start in range(len(lines) - 1, -1, -1):
+        text = "".join(lines[start:]).rstrip("\r\n")
+        quoting = quoting_of(text, prepared)
+        if quoting.cells and not quoting.stray:
+            cells = _piecewise(text, dialect, delimiter, width)
+            if cells is not None and len(cells) == width:
+                return True
+    return False
 
 
 def _leniently(text: str, dialect: Dialect, delimiter: str, most: int = 0) -> list[list[str] | None]:

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from handlers.contract import PermanentError
 from handlers.csv_to_iceberg.csv.columns import ColumnType, Pins
-from handlers.csv_to_iceberg.csv.layout import Layout
+from handlers.csv_to_iceberg.csv.encoding import Encoding
+from handlers.csv_to_iceberg.csv.layout import Layout, Skipped
 
 MAX_REJECTS = 20
 """Rejected records that a report tells; `Report.kept` has more of them, `Report.rejected` counts all."""
@@ -54,7 +55,7 @@ class Reject:
     """A record that is not a row."""
 
     record: int
-    """Its number among the records after the header, from 1. Blank lines are no records."""
+    """Its number among the records after the header, from 1; 0 above it. Blank lines are no records."""
     line: int | None
     """The physical line it begins on, from 1; None when cells with line breaks make that unknown."""
     text: str
@@ -109,7 +110,7 @@ class Report:
     """What was found in a file. Always: records == rows + rejected."""
 
     records: int = 0
-    """After the header; blank lines are none."""
+    """After the header, and those of other tables above it; blank lines are none."""
     rows: int = 0
     rejected: int = 0
     rescued: int = 0
@@ -122,6 +123,7 @@ class Report:
     compression: str = ""
     """gzip, bzip2, xz, zstd; empty when the file is not compressed."""
     delimiter: str = ","
+    """Empty when the file has one column."""
     quote: str = '"'
     """Empty when quotes have no meaning in the file."""
     escape: str = ""
@@ -130,8 +132,13 @@ class Report:
     """Why the text was split like this, for people."""
     header_line: int = 1
     """The physical line the header begins on, from 1; 0 when column names were generated."""
+    skipped: tuple[Skipped, ...] = ()
+    """Lines above the header that are neither blank nor records; with records they are all that the file has."""
     columns: list[ReportColumn] = field(default_factory=list)
+    doubts: tuple[str, ...] = ()
+    """How else the file might have been meant, each with what to do about it."""
     warnings: list[str] = field(default_factory=list)
+    """The doubts too."""
 
     def note_repaired(self, records: int) -> None:
         """Warn of records with damaged quotes, if there were any."""
@@ -139,18 +146,21 @@ class Report:
             self.warnings.append(f"{STRAY_QUOTES} in {records:,} {'record' if records == 1 else 'records'}")
 
     @classmethod
-    def of(cls, layout: Layout, encoding: str, compression: str) -> Self:
+    def of(cls, layout: Layout, encoding: Encoding, compression: str) -> Self:
         """Begin a report with what is known before the first record."""
         dialect = layout.dialect
+        doubts = tuple(filter(None, (encoding.doubt, *layout.doubts)))
         return cls(
-            encoding=encoding,
+            encoding=encoding.name,
             compression=compression,
-            delimiter=dialect.delimiter,
+            delimiter=dialect.delimiter if layout.width > 1 else "",
             quote=dialect.quote,
             escape=dialect.escape,
             dialect_reason=layout.reason,
             header_line=layout.header_line,
-            warnings=[] if dialect.quote else [STRAY_QUOTES],
+            skipped=layout.skipped,
+            doubts=doubts,
+            warnings=[*doubts, *([] if dialect.quote else [STRAY_QUOTES])],
         )
 
 
@@ -175,6 +185,6 @@ class Cooked:
     failures: dict[str, PermanentError]
     """By key."""
     too_large: list[str]
-    """Keys of compressed files that unpack to more than is cooked in memory: stream them."""
+    """Keys of files to stream: compressed ones that unpack to more than is cooked in memory, and very wide ones."""
     pins: Pins
     """The pins handed in, with new columns and INTEGER columns that had to become BIGINT."""

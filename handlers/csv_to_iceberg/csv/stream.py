@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from handlers.csv_to_iceberg.csv.blocks import Blocks, Straddling, Tokeniser
 from handlers.csv_to_iceberg.csv.columns import RESCUED, ColumnType, Pins
-from handlers.csv_to_iceberg.csv.encoding import OtherEncoding
+from handlers.csv_to_iceberg.csv.encoding import Encoding, OtherEncoding
 from handlers.csv_to_iceberg.csv.errors import CsvError, RecordTooLarge
 from handlers.csv_to_iceberg.csv.exact import ExactTokeniser
 from handlers.csv_to_iceberg.csv.head import read_head
@@ -39,7 +39,7 @@ _LARGER_BLOCKS: Final = 16
 class Lessons:
     """What a pass over the object taught too late, for the next one. Opaque to the caller."""
 
-    encoding: str | None = None
+    encoding: Encoding | None = None
     block_bytes: int = MIB
     quoting: bool = True
     columns: tuple[ReportColumn, ...] = ()
@@ -105,10 +105,10 @@ class StreamedCsv:
         try:
             head = read_head(raw, options, lessons.encoding)
         except OtherEncoding as other:
-            raise self._again(encoding=other.name) from other
+            raise self._again(encoding=other.encoding) from other
         self._head = head.raw if lessons.quoting else b""
         self._layout = head.layout if lessons.quoting else head.layout.repairing()
-        self.report = Report.of(self._layout, head.encoding.name, head.compression)
+        self.report = Report.of(self._layout, head.encoding, head.compression)
         """Complete after the last batch."""
         self._blocks = Blocks(head.rest, self._layout, lessons.block_bytes, options)
         reader = Tokeniser if self._layout.plain else ExactTokeniser
@@ -198,7 +198,7 @@ class StreamedCsv:
                     yield last
                 last = batch
         except OtherEncoding as other:
-            raise self._again(encoding=other.name) from other
+            raise self._again(encoding=other.encoding) from other
         except Straddling as straddling:
             raise self._after_straddling() from straddling
         swallowed = self._tokeniser.last_rejected == rows + self._tokeniser.rejected
@@ -226,20 +226,20 @@ class StreamedCsv:
 
     def _finish(self) -> None:
         report, tokeniser = self.report, self._tokeniser
-        report.rejected = tokeniser.rejected
+        report.rejected = len(self._layout.above) + tokeniser.rejected
         report.records = report.rows + report.rejected
         keep_rejects(report, tokeniser.ragged, self._layout, self._line_of, self._options.max_rejects)
         columns = [column._replace(type=self.pins[column.name]) for column in report.columns]
         report.columns = accounted(columns, self._misfits, self._filled)
         report.note_repaired(tokeniser.repaired)
         report.warnings += warnings(report)
-        self._memory.remember(self._head, self._layout, rows=report.rows, rejected=report.rejected)
+        self._memory.remember(self._head, self._layout, rows=report.rows, rejected=tokeniser.rejected)
 
     def _line_of(self, number: int) -> int | None:
         """Return the physical line of a record, if every record stands on one line of its own."""
         ends = self._blocks.line_feeds or self._blocks.carriage_returns
         one_kind = self._blocks.carriage_returns in {0, ends} or not self._blocks.line_feeds
-        if one_kind and ends + self._blocks.unended == self.report.records:
+        if one_kind and ends + self._blocks.unended == self.report.records - len(self._layout.above):
             return self._layout.head_lines + number
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,10 @@ from handlers.csv_to_iceberg.csv.joining import Span
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.csv.results import Report, ReportColumn
+from handlers.csv_to_iceberg.csv.tables import ANOTHER_TABLE
+
+ESCAPED: Final = r'[\x00-\x1f"\\]'
+"""What stands in a JSON string as an escape only (RFC 8259, section 7)."""
 
 DOUBLE: Final = ColumnType.DOUBLE
 
@@ -41,19 +46,30 @@ class Typed:
         nothing = pa.nulls(self.rows, pa.string())
         if not self.misfits:
             return nothing
-        cells: dict[int, dict[str, str]] = {}
-        for name, (texts, mask) in self.misfits.items():
-            for row, text in zip(pc.indices_nonzero(mask).to_pylist(), texts.filter(mask).to_pylist(), strict=True):
-                cells.setdefault(row, {})[name] = text
-        rows = sorted(cells)
-        mask = np.zeros(self.rows, dtype=bool)
-        mask[rows] = True
-        documents = pa.array([json.dumps(cells[row], ensure_ascii=False) for row in rows], pa.string())
-        return pc.replace_with_mask(nothing, pa.array(mask), documents)
+        rows = reduce(pc.or_, (mask for _, mask in self.misfits.values()))
+        members = [
+            pc.if_else(
+                mask.filter(rows), pc.binary_join_element_wise(_dumped(name), _quoted(texts.filter(rows)), ": "), None
+            )
+            for name, (texts, mask) in self.misfits.items()
+        ]
+        joined = pc.binary_join_element_wise(*members, ", ", null_handling="skip")
+        return pc.replace_with_mask(nothing, rows, pc.binary_join_element_wise("{", joined, "}", ""))
 
     def misfit_counts(self, span: Span) -> dict[str, int]:
         """Count the cells of a file that did not fit, by column."""
         return {name: pc.sum(mask.slice(*span)).as_py() or 0 for name, (_, mask) in self.misfits.items()}
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    """Return texts as JSON strings: a table whose type a whole file does not fit has millions of them."""
+    quoted = pc.binary_join_element_wise('"', texts, '"', "")
+    escaped = pc.match_substring_regex(texts, ESCAPED)
+    return pc.replace_with_mask(quoted, escaped, pa.array(map(_dumped, texts.filter(escaped).to_pylist()), pa.string()))
+
+
+def _dumped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def filled(cells: Sequence[pa.Array], layout: Layout, span: Span) -> dict[str, int]:
@@ -80,7 +96,7 @@ def warnings(report: Report) -> list[str]:
         f"column {column.name}: {column.rescued:,} of {column.filled:,} values did not fit {column.type.value} and are "
         f"in {RESCUED}{ORDER_UNKNOWN if column.type in DATED else ''}"
         for column in report.columns
-        if column.suits_badly
+        if column.rescued and column.suits_badly
     ]
     found += [
         f"column {column.name} is {column.type.value} in the table, `columns` says {column.wished.value}: the table's "
@@ -89,11 +105,16 @@ def warnings(report: Report) -> list[str]:
         if column.wished
     ]
     if report.rejected > report.rows:
-        found.append(
-            f"most records were rejected ({report.rejected:,} of {report.records:,}): is the delimiter of the file "
-            f"{report.delimiter!r}, and does its header have as many cells as its records?"
-        )
+        found.append(f"most records were rejected ({report.rejected:,} of {report.records:,}): {_advice(report)}")
     return found
+
+
+def _advice(report: Report) -> str:
+    """Say what to do about rejected records, by what is wrong with most of those that are told."""
+    elsewhere = sum(one.reason.startswith(ANOTHER_TABLE.partition("{")[0]) for one in report.rejects)
+    if 2 * elsewhere > len(report.rejects):
+        return "they are part of another table. Of several tables in a file one is read: put each into its own file"
+    return f"is the delimiter of the file {report.delimiter!r}, and does its header have as many cells as its records?"
 
 
 class Typing:

@@ -13,7 +13,7 @@ from typing import Final
 
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.records import lines_of, records_of
-from handlers.csv_to_iceberg.csv.tables import is_value, value_columns
+from handlers.csv_to_iceberg.csv.tables import MISSING, is_value, value_columns
 
 _BRACKETED: Final = r"\(.{0,20}\)|\[.{0,20}\]|<.{0,20}>"
 _METRIC: Final = r"[num\u00b5\u03bckMGTdch]?(?:m|g|s|A|K|V|W|Wh|Hz|N|Pa|J|l|L|B|bit|bar|eV|mol)"
@@ -35,9 +35,17 @@ def are_units(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     if len(cells) != width or not rows or any(map(is_value, cells)):
         return False
     under = [cell.strip() for cell, value in zip(cells, value_columns(rows, width), strict=True) if value]
-    if under and all(map(_IN_BRACKETS.fullmatch, under)):
-        return True
-    return len(under) > 1 and len(rows) >= _FEWEST and all(map(_UNIT.fullmatch, under))
+    # A date has no unit. A row may lack such cells too, but hardly has several units.
+    units = [cell for cell in under if cell.lower() not in MISSING]
+    if len(units) > 1 or units == under != []:
+        if all(map(_is_in_brackets, units)):
+            return True
+        return len(units) > 1 and len(rows) >= _FEWEST and all(map(_UNIT.fullmatch, units))
+    return False
+
+
+def _is_in_brackets(cell: str) -> bool:
+    return _IN_BRACKETS.fullmatch(cell) is not None and cell[1:-1].strip().lower() not in MISSING
 
 
 def may_begin_with_units(text: bytes, layout: Layout) -> bool:

@@ -2,19 +2,21 @@
 One committer per table: collects what claims want, and commits it in groups.
 
 A window closes when its time is over, when it is full, or when nothing more is on its way to it. Its small files are
-cooked and written once, while the window before it is being committed. A commit takes all windows that are staged, and
-two commits are at least a window's time apart, however fast windows fill. It follows the worker protocol
-(docs/protocol.md, step 5) to the letter: freeze the group, load the metadata, check the claims, plan from that
-metadata, compare-and-swap against exactly it; after a conflict or an unknown outcome again from the freeze, because
-only a commit of one's own proves anything.
+cooked and written once, while the window before it is being committed. A commit takes all windows that are staged, up
+to the files it may have, and two commits are at least a window's time apart, however fast windows fill. It follows the
+worker protocol (docs/protocol.md, step 5) to the letter: freeze the group, load the metadata, check the claims, plan
+from that metadata, compare-and-swap against exactly it; after a conflict or an unknown outcome again from the freeze,
+because only a commit of one's own proves anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Final, Generic
 
 import structlog
@@ -43,6 +45,7 @@ class WindowLimits:
     seconds: float
     """After its first entry; also the shortest time between two commits of a table."""
     files: int
+    """Also the most that one commit takes."""
     bytes: int
 
 
@@ -124,9 +127,7 @@ class TableCommitter(Generic[L, S]):
         try:
             while self._pending:
                 await self._window_due()
-                window = Window[S]([entry for entry in self._pending if entry.waiting])
-                self._pending.clear()
-                self._bytes = 0
+                window = Window[S](self._take())
                 if not window.entries:
                     continue
                 now = asyncio.get_running_loop().time()
@@ -139,11 +140,20 @@ class TableCommitter(Generic[L, S]):
         finally:
             self._runner = None
 
+    def _take(self) -> list[Entry[S]]:
+        """Take the entries of a window, the oldest, as many as one commit may have."""
+        taken = list(islice(self._pending, self._limits.files))
+        for entry in taken:
+            del self._pending[entry]
+            self._bytes -= entry.size
+        return [entry for entry in taken if entry.waiting]
+
     async def _window_due(self) -> None:
         while self._pending and (delay := self._delay()) > 0:
             self._changed.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
 
     def _delay(self) -> float:
         """Return the seconds until the open window closes."""
@@ -166,19 +176,24 @@ class TableCommitter(Generic[L, S]):
             window.fail(TransientError(f"table {self._table.name}: rows could not be staged: {error!r}"))
 
     async def _commit_all(self) -> None:
-        """Commit what is staged, all of it at once, until nothing is left."""
+        """Commit what is staged, as much at once as one commit may have, until nothing is left."""
         try:
             while self._staged:
                 pause = self._committed + self._limits.seconds - asyncio.get_running_loop().time()
                 if pause > 0:  # full windows close earlier than their table may have another snapshot
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._stopping.wait(), pause)
+                        async with asyncio.timeout(pause):
+                            await self._stopping.wait()
                 self._committed = asyncio.get_running_loop().time()
-                group = Group(self._staged)
-                self._staged = []
-                await self._commit(group)
+                await self._commit(self._next_group())
         finally:
             self._committing = None
+
+    def _next_group(self) -> Group[S]:
+        files = list(accumulate(len(window.waiting()) for window in self._staged))
+        number = max(1, bisect_right(files, self._limits.files))
+        group, self._staged = Group(self._staged[:number]), self._staged[number:]
+        return group
 
     async def _commit(self, group: Group[S]) -> None:
         await self._write_rejects(group)
@@ -210,8 +225,8 @@ class TableCommitter(Generic[L, S]):
         except PermanentError as error:
             log.warning("rejects.refused", table=self._table.name, sources=len(found), error=error.message)
             for entry in found:
-                if (report := group.report(entry)) is not None:
-                    report.warnings.append(f"rejected records are not kept: {error.message}")
+                if entry.report is not None:
+                    entry.report.warnings.append(f"rejected records are not kept: {error.message}")
         except Exception as error:
             log.warning("rejects.not_written", table=self._table.name, sources=len(found), exc_info=True)
             fail_all(found, TransientError(f"table {self._table.name}: rejected records could not be kept: {error!r}"))
@@ -244,7 +259,7 @@ class TableCommitter(Generic[L, S]):
             raise
         self._rejects.behind(group.superseded_by(holders))
         for entry in holders:
-            entry.land(Landed(snapshot, group.report(entry), shown.get(entry.key)))
+            entry.land(Landed(snapshot, entry.report, shown.get(entry.key)))
         return True
 
     async def _without_table(self, group: Group[S], entries: Sequence[Entry[S]]) -> bool:

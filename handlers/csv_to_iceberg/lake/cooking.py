@@ -33,36 +33,38 @@ async def cook_entries(
     """
     cooked: list[Entry[S]] = []
     parts: list[Part] = []
-    for batch in _batches(entries):
-        for entry, result in await _cook_batch(batch, pins, cook, context):
-            if isinstance(result, Part):
-                cooked.append(entry)
-                parts.append(result)
-                pins = {**pins, **result.columns}
-            else:
-                entry.fail(result)
-            entry.staged()
+    # All batches in one go: under load the event loop would be late with handing over each next one.
+    for entry, result in await context.run("cpu", _cook_all, list(_batches(entries)), pins, cook):
+        if isinstance(result, Part):
+            cooked.append(entry)
+            parts.append(result)
+        else:
+            entry.fail(result)
+        entry.staged()
     return cooked, parts
 
 
-async def _cook_batch(
-    batch: Sequence[Entry[S]], pins: Pins, cook: Cook, context: HandlerContext
-) -> list[tuple[Entry[S], Part | Exception]]:
+def _cook_all(batches: Sequence[list[Entry[S]]], pins: Pins, cook: Cook) -> list[tuple[Entry[S], Part | Exception]]:
+    results: list[tuple[Entry[S], Part | Exception]] = []
+    for batch in batches:
+        for entry, result in _cook_batch(batch, pins, cook):
+            results.append((entry, result))
+            if isinstance(result, Part):
+                pins = {**pins, **result.columns}
+    return results
+
+
+def _cook_batch(batch: Sequence[Entry[S]], pins: Pins, cook: Cook) -> list[tuple[Entry[S], Part | Exception]]:
     files = [entry.file for entry in batch if entry.file is not None]
     try:
-        cooked = await context.run("cpu", cook, files, pins, batch[0].options)
+        cooked = cook(files, pins, batch[0].options)
     except Exception as error:
         if len(batch) == 1:
             log.exception("csv.cook_failed", key=batch[0].key)
             return [(batch[0], TransientError(f"reading {batch[0].key} failed: {error!r}"))]
         # A fault of one file must not fail its neighbours: find it by cooking each alone.
         log.warning("csv.batch_failed", files=len(batch), exc_info=True)
-        results = []
-        for entry in batch:
-            results += await _cook_batch([entry], pins, cook, context)
-            last = results[-1][1]
-            pins = {**pins, **last.columns} if isinstance(last, Part) else pins
-        return results
+        return _cook_all([[entry] for entry in batch], pins, cook)
     parts = {part.source.key: part for part in cooked.parts}
     return [(entry, _result(entry, parts.get(entry.key), cooked.failures.get(entry.key))) for entry in batch]
 

@@ -7,18 +7,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.types import NestedField
 
+from handlers.csv_to_iceberg.lake.away import NAMESPACE_THERE, opened, told_when_away
 from handlers.csv_to_iceberg.lake.live import live_memory
+from handlers.csv_to_iceberg.lake.places import Clash, Places
 from handlers.csv_to_iceberg.lake.positions import RowFinder
 from handlers.csv_to_iceberg.lake.refusals import ForeignTable, ReservedTable, UnsupportedTable
+from handlers.csv_to_iceberg.lake.shape import SOURCE_FILE
 
 MIB: Final = 1 << 20
 
@@ -38,13 +42,15 @@ PyIceberg's own retry repeats a commit without planning it again: two versions o
 from the table at commit time, default 4, so it is asserted at every load.
 """
 
+METRICS: Final = "write.metadata.metrics.column."
+
 PROPERTIES: Final = {
     **NO_RETRY,
     "write.format.default": "parquet",
     "write.parquet.compression-codec": "zstd",
     # Bounds decide which data files may hold a key. The default keeps 16 characters, which all keys of a folder share.
-    "write.metadata.metrics.column._source_file": "full",
-    "write.metadata.metrics.column._source_etag": "full",
+    f"{METRICS}_source_file": "full",
+    f"{METRICS}_source_etag": "full",
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "20",
     "write.metadata.previous-versions-max": "10",
@@ -69,6 +75,7 @@ class LakeSettings(BaseModel):
     home: Path = Field(description="Folder of this installation; holds `catalog.db` and `warehouse` by default.")
     catalog: Mapping[str, str] = Field(
         default_factory=dict,
+        repr=False,
         description="PyIceberg catalog properties, e.g. `type = rest`, `uri`, `warehouse`. Empty: SQLite in the home.",
     )
     max_commit_latency: float = Field(
@@ -76,7 +83,9 @@ class LakeSettings(BaseModel):
         ge=0,
         description="Seconds: longest wait for a commit, and the shortest time between two of a table.",
     )
-    max_files_per_commit: int = Field(default=2000, ge=1, description="Files that close a commit window at once.")
+    max_files_per_commit: int = Field(
+        default=2000, ge=1, description="Files that one commit of a table takes; so many close a window at once."
+    )
     max_bytes_in_flight: int = Field(
         default=48 * MIB, ge=1, description="Bytes of small files held in memory, all tables together."
     )
@@ -109,6 +118,11 @@ class LakeSettings(BaseModel):
     routes: Mapping[str, Placement] = Field(
         default_factory=dict, description="Placement of every CSV route by its name; filled in by the application."
     )
+    clash: Clash = Field(
+        default=lambda _location: None,
+        repr=False,
+        description="Tells whether uploads lie where tables do; filled in by the application.",
+    )
 
 
 class Lake:
@@ -120,19 +134,36 @@ class Lake:
     Args:
         settings: Where it is.
         read_only: Open the catalog in the home, which must be there, so that nothing can be written.
+
+    Raises:
+        CatalogAway: The catalog's server does not answer.
+        WarehouseOverUploads: It keeps tables where files are uploaded.
     """
 
     def __init__(self, settings: LakeSettings, *, read_only: bool = False) -> None:
         self.settings = settings
         self.catalog = _open_catalog(settings, read_only=read_only)
+        self._places = Places(self.catalog, settings.clash)
+        if settings.catalog and not read_only:
+            try:
+                with told_when_away(_place(settings.catalog)):
+                    for namespace in sorted({placement.namespace for placement in settings.routes.values()}):
+                        self._places.refuse_namespace(namespace, self.load)
+            except Exception:
+                self.close()
+                raise
         self.manifests = live_memory()
         """What is known of live files, for the `commit` lane."""
         self.rows = RowFinder()
         """What is known of data files, for the `commit` lane."""
 
     def ping(self) -> None:
-        """Raise when the catalog cannot be reached."""
-        self.catalog.list_namespaces()
+        """Raise when the catalog cannot be reached: `CatalogAway` when its server does not answer."""
+        if self.settings.catalog:
+            with told_when_away(_place(self.settings.catalog)):
+                self.catalog.list_namespaces()
+        else:
+            self.catalog.list_namespaces()
 
     def close(self) -> None:
         """Let go of the catalog's connections."""
@@ -175,18 +206,21 @@ class Lake:
             ReservedTable: The name belongs to the pipeline itself.
             ForeignTable: Somebody else made the table, or another bucket's route did.
             UnsupportedTable: It was upgraded to a format that PyIceberg cannot write.
+            WarehouseOverUploads: It lies where files are uploaded.
         """
         if name.rpartition(".")[2].startswith(RESERVED_PREFIX):
             raise ReservedTable(name)
         table = self.load(name)
         if table is None:
             return None
+        self._places.refuse(table.location())
         owner = owner_bucket(table)
         if owner is None:
             raise ForeignTable(name, bucket=bucket)
         if owner != bucket:
             raise ForeignTable(name, owner=owner, bucket=bucket)
         refuse_other_formats(name, table)
+        refuse_lost_sources(name, table)
         return table
 
     def without_retries(self, name: str, table: Table) -> Table:
@@ -199,11 +233,21 @@ class Lake:
         return table
 
     def create(self, name: str, schema: Schema, properties: Mapping[str, str]) -> None:
-        """Create an empty table unless somebody else just did."""
-        with suppress(NamespaceAlreadyExistsError):
-            self.catalog.create_namespace(name.rpartition(".")[0])
+        """
+        Create an empty table unless somebody else just did.
+
+        Raises:
+            WarehouseOverUploads: It would lie where files are uploaded.
+        """
+        namespace = name.rpartition(".")[0]
+        with suppress(*NAMESPACE_THERE):
+            self.catalog.create_namespace(namespace)
+        self._places.refuse_namespace(namespace)
+        # Iceberg in Java, which REST catalogs and Trino run, refuses metrics of a column that is not there.
+        columns = {f"{METRICS}{column}" for column in schema.column_names}
+        usual = {key: value for key, value in PROPERTIES.items() if not key.startswith(METRICS) or key in columns}
         with suppress(TableAlreadyExistsError):
-            self.catalog.create_table(name, schema, properties={"format-version": "2", **PROPERTIES, **properties})
+            self.catalog.create_table(name, schema, properties={"format-version": "2", **usual, **properties})
 
     def ours(self) -> Iterator[tuple[str, str]]:
         """Yield (name, bucket) of every table that carries our route property."""
@@ -233,6 +277,36 @@ def refuse_other_formats(name: str, table: Table) -> None:
         raise UnsupportedTable(f"table {name} has format version {table.format_version}; only version 2 is written")
 
 
+def refuse_lost_sources(name: str, table: Table) -> None:
+    """
+    Raise `UnsupportedTable` where somebody renamed or dropped the column that says which file a row is from.
+
+    The rows of a file could not be found: it would be added to them instead of taking their place. A table that was
+    handed over to us never had the column, and gets it with our first rows.
+    """
+    first = next((found for schema in table.metadata.schemas if (found := _source_file(schema)) is not None), None)
+    if first is None:
+        return
+    now = _source_file(table.schema())
+    if now is not None and now.field_id == first.field_id:
+        return
+    renamed = next((field.name for field in table.schema().fields if field.field_id == first.field_id), None)
+    if renamed is not None:
+        raise UnsupportedTable(
+            f"table {name}: somebody renamed the column {SOURCE_FILE}, by which rows of a file are found, to {renamed};"
+            f" rename it back (Trino: ALTER TABLE {name} RENAME COLUMN {renamed} TO {SOURCE_FILE}), then replay the"
+            " object"
+        )
+    raise UnsupportedTable(
+        f"table {name}: somebody dropped the column {SOURCE_FILE}, by which rows of a file are found; drop the table,"
+        " then replay its objects: lakedrop makes it anew"
+    )
+
+
+def _source_file(schema: Schema) -> NestedField | None:
+    return next((field for field in schema.fields if field.name.lower() == SOURCE_FILE), None)
+
+
 def has_catalog(settings: LakeSettings) -> bool:
     """Tell whether there is a catalog to be read: that of a home is made by the first service."""
     return bool(settings.catalog) or (settings.home / "catalog.db").is_file()
@@ -240,7 +314,8 @@ def has_catalog(settings: LakeSettings) -> bool:
 
 def _open_catalog(settings: LakeSettings, *, read_only: bool) -> Catalog:
     if settings.catalog:
-        return load_catalog("lakedrop", **settings.catalog)
+        with told_when_away(_place(settings.catalog)):
+            return opened(lambda: load_catalog("lakedrop", **settings.catalog))
     home = settings.home.resolve()
     if read_only:
         # "%" and "?" of a path have a meaning in the URI that SQLite takes the mode from.
@@ -249,10 +324,17 @@ def _open_catalog(settings: LakeSettings, *, read_only: bool) -> Catalog:
     home.mkdir(parents=True, exist_ok=True)
     database = home / "catalog.db"
     with closing(sqlite3.connect(database, timeout=SQLITE_BUSY_SECONDS)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:  # else another process does it, and nobody waits for that
+                raise
     # Not `Path.as_uri`: PyIceberg takes locations literally and would keep the percent signs.
-    return SqlCatalog(
-        "lakedrop",
-        uri=f"sqlite:///{database}?timeout={SQLITE_BUSY_SECONDS}",
-        warehouse=f"file://{home}/warehouse",
-    )
+    place = f"sqlite:///{database}?timeout={SQLITE_BUSY_SECONDS}"
+    return opened(lambda: SqlCatalog("lakedrop", uri=place, warehouse=f"file://{home}/warehouse"))
+
+
+def _place(catalog: Mapping[str, str]) -> str:
+    """Return a catalog's address without user and password."""
+    parts = urlsplit(catalog.get("uri", ""))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -7,7 +7,7 @@ exactly: each data file's deleted rows are taken out by an anti-join on its name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlparse
@@ -34,6 +34,7 @@ from pyiceberg.types import (
 )
 
 from handlers.csv_to_iceberg.lake.parquet import read_deletes
+from handlers.csv_to_iceberg.lake.remote_files import reachable
 
 SQL_TYPES: Final[dict[type[IcebergType], str]] = {
     BooleanType: "BOOLEAN",
@@ -58,7 +59,7 @@ class Readable:
     sql: str
     """A SELECT of all columns and live rows."""
     files: tuple[str, ...]
-    """The local files it reads."""
+    """The files it reads, by the names that the connection knows them by."""
 
 
 def literal(text: str) -> str:
@@ -89,18 +90,19 @@ def readable(
         connection: Gets Arrow tables registered under names that begin with `label`.
         table: Freshly loaded.
         label: Unique in the connection.
-        tasks: The files to read; None for all. Remote files are all read.
+        tasks: The files to read; None for all.
     """
     if tasks is None:
         tasks = list(table.scan().plan_files())
     fields = table.schema().fields
-    paths = [local_path(task.file.file_path) for task in tasks]
-    if None in paths or any(_sql_type(field.field_type) is None for field in fields):
-        # Remote files and nested columns: PyIceberg reads them itself, all into memory.
+    if any(_sql_type(field.field_type) is None for field in fields):
+        # Nested columns: PyIceberg reads them itself, all into memory.
         connection.register(label, table.scan().to_arrow())
         return Readable(f"SELECT * FROM {quoted(label)}", ())  # noqa: S608  # quoted
     if not tasks:
         return without_rows(table)
+    elsewhere = "" if all(local_path(task.file.file_path) for task in tasks) else reachable(connection, table.io)
+    paths = {task.file.file_path: local_path(task.file.file_path) or elsewhere + task.file.file_path for task in tasks}
     columns = ", ".join(quoted(field.name) for field in fields)
     schema = "MAP {{{}}}".format(  # braces of SQL in an f-string are unreadable
         ", ".join(
@@ -111,14 +113,14 @@ def readable(
     )
     selects = []
     if clean := [task for task in tasks if not task.delete_files]:
-        selects.append(f"SELECT {columns} FROM read_parquet({_path_list(clean)}, schema = {schema})")  # noqa: S608  # quoted above
+        selects.append(f"SELECT {columns} FROM read_parquet({_path_list(clean, paths)}, schema = {schema})")  # noqa: S608  # quoted above
     if marked := [task for task in tasks if task.delete_files]:
-        connection.register(label, _deleted_rows(table, marked))
+        connection.register(label, _deleted_rows(table, marked, paths))
         selects.append(
-            f"SELECT {columns} FROM read_parquet({_path_list(marked)}, schema = {schema}) AS data"  # noqa: S608  # quoted above
+            f"SELECT {columns} FROM read_parquet({_path_list(marked, paths)}, schema = {schema}) AS data"  # noqa: S608  # quoted above
             f" ANTI JOIN {quoted(label)} AS gone ON data.filename = gone.file AND data.file_row_number = gone.pos"
         )
-    return Readable(" UNION ALL ".join(selects), tuple(path for path in paths if path is not None))
+    return Readable(" UNION ALL ".join(selects), tuple(paths.values()))
 
 
 def build_on_the_right(connection: duckdb.DuckDBPyConnection) -> None:
@@ -145,18 +147,18 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[
     return rows
 
 
-def _path_list(tasks: Sequence[FileScanTask]) -> str:
-    return "[" + ", ".join(literal(local_path(task.file.file_path) or "") for task in tasks) + "]"
+def _path_list(tasks: Sequence[FileScanTask], paths: Mapping[str, str]) -> str:
+    return "[" + ", ".join(literal(paths[task.file.file_path]) for task in tasks) + "]"
 
 
-def _deleted_rows(table: Table, tasks: Sequence[FileScanTask]) -> pa.Table:
+def _deleted_rows(table: Table, tasks: Sequence[FileScanTask], paths: Mapping[str, str]) -> pa.Table:
     files: list[str] = []
     counts: list[int] = []
     positions = []
     for task in tasks:
         path = task.file.file_path
         gone = np.unique(np.concatenate([read_deletes(table.io, other, path) for other in task.delete_files]))
-        files.append(local_path(path) or "")
+        files.append(paths[path])
         counts.append(len(gone))
         positions.append(gone)
     names = pa.array(files).take(pa.array(np.repeat(np.arange(len(files)), counts)))

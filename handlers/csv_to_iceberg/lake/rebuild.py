@@ -18,6 +18,7 @@ import structlog
 
 from handlers.contract import HandlerError, TransientError
 from handlers.csv_to_iceberg.csv.columns import Pins
+from handlers.csv_to_iceberg.csv.reading import Reading, on_its_lane
 from handlers.csv_to_iceberg.csv.results import Source
 from handlers.csv_to_iceberg.csv.stream import Lessons, StartAgain
 from handlers.csv_to_iceberg.lake.rebuild_files import Key
@@ -106,8 +107,8 @@ class Rebuild:
         while True:
             source = Source(key, stored.etag)
             try:
-                raw = await stored.open()
-                await self._site.context.run("stream", survey.read, raw, source, plan.options, lessons)
+                reading = Reading(await stored.open())
+                await on_its_lane(self._site.context, reading, survey.read, reading, source, plan.options, lessons)
             except StartAgain as again:
                 lessons = again.lessons
             except TransientError:

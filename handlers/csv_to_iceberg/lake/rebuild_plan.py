@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -18,8 +18,9 @@ from handlers.csv_to_iceberg.csv.joining import Span
 from handlers.csv_to_iceberg.csv.layout import Dialect, Layout
 from handlers.csv_to_iceberg.csv.memory import Memory
 from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.reading import Reading
 from handlers.csv_to_iceberg.csv.results import Source
-from handlers.csv_to_iceberg.csv.stream import Lessons, StreamedCsv
+from handlers.csv_to_iceberg.csv.stream import Lessons
 from handlers.csv_to_iceberg.csv.typed import Typing
 from handlers.csv_to_iceberg.lake.reader import build_on_the_right, fetch, quoted, readable
 from handlers.csv_to_iceberg.lake.rebuild_files import Key
@@ -145,11 +146,12 @@ class Survey:
         """What most sources are delimited by."""
         return max(self._delimiters, key=lambda one: self._delimiters[one], default=",")
 
-    def read(self, raw: BinaryIO, source: Source, options: Options, lessons: Lessons) -> None:
-        """Look at one object to its end. Raises as `StreamedCsv` does."""
+    def read(self, reading: Reading, source: Source, options: Options, lessons: Lessons) -> None:
+        """Look at one object to its end. Raises as `Reading` does."""
         as_text = options.model_copy(update={"types": "varchar", "columns": {}})
-        with raw, StreamedCsv(raw, source, {}, Memory(), as_text, lessons=lessons) as rows:
-            for batch in rows:
+        with reading:
+            rows = reading.open(source, {}, Memory(), as_text, lessons)
+            for batch in reading.batches():
                 for name in rows.columns:
                     self._samples[name].add(batch.column(name))
             self._delimiters[rows.report.delimiter] += 1

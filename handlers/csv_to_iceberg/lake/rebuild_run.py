@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import BinaryIO, Final
+from typing import Final
 
 import structlog
 from pyiceberg.manifest import DataFile
@@ -15,8 +15,9 @@ from handlers.contract import HandlerError, OutcomeUnknown, TransientError
 from handlers.csv_to_iceberg.csv.columns import RESCUED, ColumnType, Pins
 from handlers.csv_to_iceberg.csv.memory import Memory
 from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.reading import Reading, on_its_lane
 from handlers.csv_to_iceberg.csv.results import MUCH, Source
-from handlers.csv_to_iceberg.csv.stream import Lessons, StartAgain, StreamedCsv
+from handlers.csv_to_iceberg.csv.stream import Lessons, StartAgain
 from handlers.csv_to_iceberg.lake.commit_port import CommitConflict
 from handlers.csv_to_iceberg.lake.committer import MAX_TRIES, backoff
 from handlers.csv_to_iceberg.lake.live import LiveFiles
@@ -176,8 +177,9 @@ class Run:
         while True:
             source = Source(key, stored.etag)
             try:
-                raw = await stored.open()
-                rows = await self._context.run("stream", self._stream, raw, source, state, options, lessons)
+                reading = Reading(await stored.open())
+                work = self._stream, reading, source, state, options, lessons
+                rows = await on_its_lane(self._context, reading, *work)
             except StartAgain as again:
                 pins = self._target.pins
                 new = {name for name, kind in again.pins.items() if pins.get(name, kind) is not kind}
@@ -195,16 +197,17 @@ class Run:
                     log.warning("rebuild.reads_differently", key=key, rows=rows, shown=state.rows)
                 return rows == state.rows
 
-    def _stream(self, raw: BinaryIO, source: Source, state: State, options: Options, lessons: Lessons) -> int:
+    def _stream(self, reading: Reading, source: Source, state: State, options: Options, lessons: Lessons) -> int:
         """Write what one pass over an object gives; return the number of rows, -1 for columns the table has not."""
         constants = {SOURCE_FILE: source.key, SOURCE_ETAG: source.etag, INGESTED_AT: state.at}
         values: Counter[str] = Counter()
         misfits: Counter[str] = Counter()
         rescued = 0
-        with raw, StreamedCsv(raw, source, dict(self._target.pins), Memory(), options, lessons=lessons) as rows:
+        with reading:
+            rows = reading.open(source, dict(self._target.pins), Memory(), options, lessons)
             if not rows.columns.keys() <= self._target.fields.keys():
                 return -1
-            for batch in rows:
+            for batch in reading.batches():
                 held, unfit = countable(batch, list(self._changing))
                 values += held
                 misfits += unfit

@@ -16,18 +16,17 @@ from pyiceberg.types import IcebergType, IntegerType, LongType, NestedField, Str
 
 from handlers.contract import Outcome
 from handlers.csv_to_iceberg.csv.names import table_name
-from handlers.csv_to_iceberg.lake.commit_port import CommitConflict
 from handlers.csv_to_iceberg.lake.entries import FileEntry
+from handlers.csv_to_iceberg.lake.expiry import Expiry
 from handlers.csv_to_iceberg.lake.lake import REGISTRY, Lake
 from handlers.csv_to_iceberg.lake.live import LiveFiles
+from handlers.csv_to_iceberg.lake.own_table import OwnTable
 from handlers.csv_to_iceberg.lake.parquet import plain_data_file, write_table
-from handlers.csv_to_iceberg.lake.refusals import ForeignTable
-from handlers.csv_to_iceberg.lake.shape import FIELD_ID
-from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
 from handlers.csv_to_iceberg.lake.table import unpartitioned
 
 OURS: Final = "lakedrop.registry"
-"""Table property that says who made the registry; one without it is never touched."""
+"""Table property that says who made the registry."""
 
 # First eight: the CSV specification, "Ingest Registry". `dag_run_id` is the claim's token.
 SCHEMA: Final = Schema(
@@ -107,11 +106,11 @@ class Registry:
 
     def __init__(self, lake: Lake, namespace: str, clock: Callable[[], int], new_id: Callable[[], str]) -> None:
         self.namespace = namespace
-        self.name = f"{namespace}.{REGISTRY}"
+        self._own = OwnTable(lake, f"{namespace}.{REGISTRY}", SCHEMA, OURS)
         self._lake = lake
         self._clock = clock
         self._new_id = new_id
-        self._commits = 0
+        self._expiry = Expiry(lake.settings, clock)
 
     def append(self, records: Sequence[Record]) -> int:
         """
@@ -124,35 +123,22 @@ class Registry:
             CommitConflict: Somebody else committed; call again.
             Exception: The outcome is unknown; call again.
         """
-        table = self._load()
+        table = self._own.load_or_create()
         live = LiveFiles.of(table, self._lake.manifests, "ingested_at")
         present = self._present(table, live, records)
         records = [record for record in records if record.identity not in present]
         if not records:
             return 0
         path = table.location_provider().new_data_location(f"{self._new_id()}.parquet")
-        written = write_table(table.io, path, _arrow(records, table.schema()))
+        written = write_table(table.io, path, self._own.rows(table, _columns(records)))
         entry = plain_data_file(written, table.schema(), table.properties, unpartitioned(table))
         commit_snapshot(table, live, Change([entry]), new_id=self._new_id, now=self._clock(), summary={})
-        self._commits += 1
-        if self._commits % self._lake.settings.expire_every == 0:
-            expire_snapshots(table, self._lake.settings.snapshots_kept)
+        self._expiry.committed(table)
         return len(records)
 
     def load(self) -> Table | None:
         """Load the registry for reading; None when there is none."""
-        return self._lake.load(self.name)
-
-    def _load(self) -> Table:
-        table = self.load()
-        if table is None:
-            self._lake.create(self.name, SCHEMA, {OURS: "true"})
-            table = self.load()
-        if table is None:
-            raise CommitConflict(f"{self.name} was dropped as soon as it was made")
-        if OURS not in table.properties:
-            raise ForeignTable(self.name)
-        return self._lake.without_retries(self.name, table)
+        return self._own.load()
 
     @staticmethod
     def _present(table: Table, live: LiveFiles, records: Sequence[Record]) -> set[tuple[str, str, int]]:
@@ -182,22 +168,17 @@ def _may_hold(file: FileEntry, earliest: int, latest: int) -> bool:
     )
 
 
-def _arrow(records: Sequence[Record], schema: Schema) -> pa.Table:
+def _columns(records: Sequence[Record]) -> dict[str, pa.Array]:
     kinds: dict[IcebergType, pa.DataType] = {
         StringType(): pa.string(),
         IntegerType(): pa.int32(),
         LongType(): pa.int64(),
     }
-    arrays, fields = [], []
+    columns = {}
     for field in SCHEMA.fields:
         values = [getattr(record, field.name) for record in records]
         if isinstance(field.field_type, TimestampType):
-            array = pa.array(np.array(values, np.int64) * 1000).cast(pa.timestamp("us"))
+            columns[field.name] = pa.array(np.array(values, np.int64) * 1000).cast(pa.timestamp("us"))
         else:
-            array = pa.array(values, kinds[field.field_type])
-        number = schema.find_field(field.name).field_id
-        arrays.append(array)
-        fields.append(
-            pa.field(field.name, array.type, nullable=not field.required, metadata={FIELD_ID: str(number).encode()})
-        )
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+            columns[field.name] = pa.array(values, kinds[field.field_type])
+    return columns

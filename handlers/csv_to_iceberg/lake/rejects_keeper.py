@@ -101,7 +101,8 @@ class RejectsKeeper:
         while (delay := self._delay()) > 0:
             self._changed.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
 
     def _delay(self) -> float:
         if self._closing:

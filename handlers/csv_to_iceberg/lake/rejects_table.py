@@ -14,21 +14,20 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import LongType, NestedField, StringType, TimestampType
 
-from handlers.csv_to_iceberg.lake.commit_port import CommitConflict
 from handlers.csv_to_iceberg.lake.entries import Block
-from handlers.csv_to_iceberg.lake.lake import REJECTS, Lake
+from handlers.csv_to_iceberg.lake.expiry import Expiry
+from handlers.csv_to_iceberg.lake.lake import METRICS, REJECTS, Lake
 from handlers.csv_to_iceberg.lake.live import LiveFiles, LiveManifest
+from handlers.csv_to_iceberg.lake.own_table import OwnTable
 from handlers.csv_to_iceberg.lake.parquet import plain_data_file, write_deletes, write_table
 from handlers.csv_to_iceberg.lake.positions import Removal
-from handlers.csv_to_iceberg.lake.refusals import ForeignTable
 from handlers.csv_to_iceberg.lake.rejects_port import Rejected, Superseded
-from handlers.csv_to_iceberg.lake.shape import FIELD_ID
-from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
 from handlers.csv_to_iceberg.lake.sources import SourceRuns
 from handlers.csv_to_iceberg.lake.table import unpartitioned
 
 OURS: Final = "lakedrop.rejects"
-"""Table property that says who made the table; one without it is never touched."""
+"""Table property that says who made the table."""
 
 COMMIT: Final = "lakedrop.commit"
 """Key in a snapshot's summary: the path of the data file it was to bring, with or without records in the end."""
@@ -93,14 +92,15 @@ class RejectsTable:
 
     def __init__(self, lake: Lake, namespace: str, clock: Callable[[], int], new_id: Callable[[], str]) -> None:
         self.name = f"{namespace}.{REJECTS}"
+        self._own = OwnTable(lake, self.name, SCHEMA, OURS, {f"{METRICS}file_key": "full"})
         self._lake = lake
         self._clock = clock
         self._new_id = new_id
-        self._commits = 0
+        self._expiry = Expiry(lake.settings, clock)
 
     def load(self) -> Table | None:
         """Load the table for reading; None when there is none."""
-        return self._lake.load(self.name)
+        return self._own.load()
 
     def open(self, *, create: bool) -> Opened | None:
         """
@@ -109,18 +109,9 @@ class RejectsTable:
         Raises:
             PermanentError: It is not ours to write.
         """
-        table = self.load()
-        if table is None and create:
-            properties = {OURS: "true", "write.metadata.metrics.column.file_key": "full"}
-            self._lake.create(self.name, SCHEMA, properties)
-            table = self.load()
-            if table is None:
-                raise CommitConflict(f"{self.name} was dropped as soon as it was made")
+        table = self._own.load_or_create() if create else self._own.load_to_write()
         if table is None:
             return None
-        if OURS not in table.properties:
-            raise ForeignTable(self.name)
-        table = self._lake.without_retries(self.name, table)
         return Opened(table, LiveFiles.of(table, self._lake.manifests, "file_key"))
 
     def held(self, opened: Opened, keys: Collection[str]) -> Superseded:
@@ -151,7 +142,7 @@ class RejectsTable:
         ]
         added = []
         if placed:
-            rows = _arrow(placed, table.schema(), self._clock())
+            rows = self._own.rows(table, _columns(placed, self._clock()))
             entry = plain_data_file(
                 write_table(table.io, path, rows), table.schema(), table.properties, unpartitioned(table)
             )
@@ -163,9 +154,7 @@ class RejectsTable:
             added.append(entry)
         change = Change(added, deletes, frozenset(removal.dropped))
         commit_snapshot(table, opened.live, change, new_id=self._new_id, now=self._clock(), summary={COMMIT: path})
-        self._commits += 1
-        if self._commits % self._lake.settings.expire_every == 0:
-            expire_snapshots(table, self._lake.settings.snapshots_kept)
+        self._expiry.committed(table)
 
     def _removal(self, opened: Opened, clear: Superseded) -> Removal:
         total = Removal()
@@ -177,11 +166,11 @@ class RejectsTable:
         return total
 
 
-def _arrow(placed: Sequence[Placed], schema: Schema, at: int) -> pa.Table:
-    """Return the rows of a data file; `at` in epoch milliseconds."""
+def _columns(placed: Sequence[Placed], at: int) -> Mapping[str, pa.Array | pa.ChunkedArray]:
+    """Return the columns of a data file; `at` in epoch milliseconds."""
     counts = [one.rejected.kept.num_rows for one in placed]
     kept = pa.Table.from_batches([one.rejected.kept for one in placed])
-    columns: Mapping[str, pa.Array | pa.ChunkedArray] = {
+    return {
         "file_key": _repeated([one.rejected.key for one in placed], counts),
         "etag": _repeated([one.rejected.etag for one in placed], counts),
         "table_name": _repeated([one.table_name for one in placed], counts),
@@ -192,12 +181,6 @@ def _arrow(placed: Sequence[Placed], schema: Schema, at: int) -> pa.Table:
         "bucket": _repeated([one.bucket for one in placed], counts),
         "rejected_at": pa.array(np.full(sum(counts), at * 1000, np.int64)).cast(pa.timestamp("us")),
     }
-    fields = []
-    for field in SCHEMA.fields:
-        number = str(schema.find_field(field.name).field_id).encode()
-        kind = columns[field.name].type
-        fields.append(pa.field(field.name, kind, nullable=not field.required, metadata={FIELD_ID: number}))
-    return pa.Table.from_arrays([columns[field.name] for field in fields], schema=pa.schema(fields))
 
 
 def _repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:

@@ -2,7 +2,7 @@
 One snapshot that adds data files, drops files and adds position deletes, committed by one compare-and-swap.
 
 PyIceberg has no writer for position deletes, and its snapshot producers retry, copy all metadata about 15 times a
-commit and rewrite every manifest at a merge. This is the one module that stands on its inner classes; their minor
+commit and rewrite every manifest at a merge. Only this module and `swap` stand on its inner classes; their minor
 version is pinned in `pyproject.toml`.
 """
 
@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import structlog
 from pydantic_core import to_json
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
 from pyiceberg.manifest import (
     DataFile,
     ManifestContent,
@@ -40,22 +38,18 @@ from pyiceberg.table.update import (
     AssertCurrentSchemaId,
     AssertLastAssignedFieldId,
     AssertRefSnapshotId,
-    AssertTableUUID,
-    RemoveSnapshotsUpdate,
     SetCurrentSchemaUpdate,
     SetSnapshotRefUpdate,
     TableRequirement,
     TableUpdate,
 )
 
-from handlers.csv_to_iceberg.lake.commit_port import CommitConflict
 from handlers.csv_to_iceberg.lake.entries import Block, FileEntry, Loose, packed, repacked
 from handlers.csv_to_iceberg.lake.live import LiveFiles, LiveManifest, format_of
 from handlers.csv_to_iceberg.lake.manifest_format import Head, Header, deflated, entry, write_blocks, write_list
 from handlers.csv_to_iceberg.lake.parquet import DELETE_PATH_ID
 from handlers.csv_to_iceberg.lake.shape import SOURCE_FILE, Shape
-
-log = structlog.get_logger(__name__)
+from handlers.csv_to_iceberg.lake.swap import swap, time_of_next
 
 MERGE_COUNT: Final = 20
 """Manifests of about one size that are merged into one. Each entry is rewritten once per factor of 20 of the table."""
@@ -98,34 +92,6 @@ def commit_snapshot(
     swap(table, updates, requirements)
     live.remembered(writer.manifests, writer.path, writer.key_id)
     return writer.snapshot_id
-
-
-def swap(table: Table, updates: Iterable[TableUpdate], requirements: Iterable[TableRequirement]) -> None:
-    """Commit updates if the requirements still hold, never a second time. Raises as `commit_snapshot`."""
-    try:
-        table._do_commit(tuple(updates), (AssertTableUUID(uuid=table.metadata.table_uuid), *requirements))  # noqa: SLF001
-    except (CommitFailedException, NoSuchTableError) as error:
-        raise CommitConflict(str(error)) from error
-
-
-def expire_snapshots(table: Table, keep: int) -> None:
-    """
-    Forget all but the newest `keep` snapshots: commits slow down with each one retained.
-
-    Files are left alone. It never fails, because the commit it follows has succeeded.
-    """
-    metadata = table.metadata
-    named = {reference.snapshot_id for reference in metadata.refs.values()}
-    newest_first = sorted(metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0, reverse=True)
-    expired = [snapshot.snapshot_id for snapshot in newest_first[keep:] if snapshot.snapshot_id not in named]
-    if not expired:
-        return
-    # Somebody may have rolled the table back since it was loaded: what was old is what the table shows now.
-    unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=ref.snapshot_id) for name, ref in metadata.refs.items()]
-    try:
-        swap(table, [RemoveSnapshotsUpdate(snapshot_ids=expired)], unmoved)
-    except Exception:
-        log.warning("snapshots.not_expired", table=".".join(table.name()), snapshots=len(expired), exc_info=True)
 
 
 @dataclass
@@ -183,8 +149,7 @@ class _SnapshotWriter:
             parent_snapshot_id=parent_id,
             manifest_list=self.path,
             sequence_number=self.sequence_number,
-            # Time travel needs times that never run backwards, and other writers have other clocks.
-            timestamp_ms=max(self.now, metadata.last_updated_ms),
+            timestamp_ms=time_of_next(metadata, self.now),
             summary=self._summary(dropped, parent, properties),
             schema_id=self._schema.schema_id,
         )

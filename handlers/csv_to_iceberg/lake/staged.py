@@ -65,9 +65,9 @@ def one_table(parts: Sequence[Part], schema: pa.Schema, at: int) -> pa.Table:
     """
     counts = [part.table.num_rows for part in parts]
     constants = {
-        SOURCE_FILE: _repeated([part.source.key for part in parts], counts),
-        SOURCE_ETAG: _repeated([part.source.etag for part in parts], counts),
-        INGESTED_AT: _constant(at, sum(counts), schema.field(INGESTED_AT).type),
+        SOURCE_FILE: repeated([part.source.key for part in parts], counts),
+        SOURCE_ETAG: repeated([part.source.etag for part in parts], counts),
+        INGESTED_AT: constant(at, sum(counts), schema.field(INGESTED_AT).type),
     }
     # Parts cooked together share one mapping of columns, and so one schema; comparing schemas takes longer.
     blocks = [
@@ -95,12 +95,13 @@ def _column(found: pa.ChunkedArray | None, rows: int, kind: pa.DataType) -> pa.C
     return found if found.type == kind else found.cast(kind)
 
 
-def _repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
+def repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
     """Return a dictionary array: Parquet stores each value once, and nothing is copied on the way."""
     indices = np.repeat(np.arange(len(values), dtype=np.int32), counts)
     return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(values, pa.string()))
 
 
-def _constant(milliseconds: int, count: int, kind: pa.DataType) -> pa.Array:
+def constant(milliseconds: int, count: int, kind: pa.DataType) -> pa.Array:
+    """Return one point in time `count` times."""
     values = pa.array(np.full(count, milliseconds * MICROSECONDS_PER_MILLISECOND, np.int64))
     return values.cast(pa.timestamp("us")).cast(kind)

@@ -59,7 +59,7 @@ class WindowStager(Generic[L, S]):
     async def stage(self, window: Window[S]) -> None:
         """Cook and write the small files of a window, for the shape the table is going to have."""
         small = [entry for entry in window.waiting() if entry.file]
-        window.cooked, window.reports, window.staged = [], {}, None
+        window.cooked, window.staged = [], None
         for _ in range(MAX_STAGES):
             if not small:
                 return
@@ -84,7 +84,8 @@ class WindowStager(Generic[L, S]):
                 small = [entry for entry in cooked if entry.waiting]
                 continue
             window.cooked, window.staged = cooked, staged
-            window.reports = {entry: part.report for entry, part in zip(cooked, parts, strict=True)}
+            for entry, part in zip(cooked, parts, strict=True):
+                entry.report = part.report
             self._shape = staged.shape
             return
         fail_all(small, TransientError(f"table {self._table.name} kept changing; the object will be read again later"))

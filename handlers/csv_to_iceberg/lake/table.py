@@ -18,6 +18,7 @@ from pyiceberg.table import FileScanTask, Table
 from handlers.csv_to_iceberg.csv.columns import ColumnType
 from handlers.csv_to_iceberg.csv.results import Part
 from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan, Shown
+from handlers.csv_to_iceberg.lake.expiry import Expiry
 from handlers.csv_to_iceberg.lake.lake import ROUTE, Lake, LakeSettings
 from handlers.csv_to_iceberg.lake.live import LiveFiles, LiveMemory
 from handlers.csv_to_iceberg.lake.parquet import data_file, renamed, write_deletes, write_table
@@ -25,7 +26,7 @@ from handlers.csv_to_iceberg.lake.positions import Removal
 from handlers.csv_to_iceberg.lake.reader import fetch, local_path, readable
 from handlers.csv_to_iceberg.lake.refusals import UnsupportedTable
 from handlers.csv_to_iceberg.lake.shape import SOURCE_ETAG, SOURCE_FILE, Shape, ShapeChanged, merged
-from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
 from handlers.csv_to_iceberg.lake.sources import Positions, SourceRuns
 from handlers.csv_to_iceberg.lake.staged import STAGED_MILLISECONDS, Staged, one_table
 
@@ -61,7 +62,9 @@ class IcebergTable:
         self._properties = {ROUTE: f"{bucket}/{prefix}"}
         self._clock = clock
         self._new_id = new_id
-        self._commits = 0
+        self._expiry = Expiry(lake.settings, clock)
+        self.shapes = 0
+        """Shapes that commits of ours gave the table, the one that the first of them found included."""
 
     @property
     def settings(self) -> LakeSettings:
@@ -183,9 +186,9 @@ class IcebergTable:
             now=self._clock(),
             summary={"lakedrop.sources": str(plan.sources)},
         )
-        self._commits += 1
-        if self._commits % self.settings.expire_every == 0:
-            expire_snapshots(table, self.settings.snapshots_kept)
+        if grown is not loaded.shape or not self.shapes:
+            self.shapes += 1
+        self._expiry.committed(table)
         return snapshot
 
     def _live(self, loaded: Loaded, memory: LiveMemory) -> LiveFiles:

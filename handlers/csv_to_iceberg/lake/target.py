@@ -42,6 +42,8 @@ class Target:
         self.table = table
         self._context = context
         self._memories: dict[Options, Memory] = {}
+        self.told_of = 0
+        """Shapes of the table that others were told of; see `IcebergTable.shapes`."""
         settings = table.settings
         limits = WindowLimits(settings.max_commit_latency, settings.max_files_per_commit, WINDOW_BYTES)
         self.committer: TableCommitter[Loaded, Staged] = TableCommitter(table, self._cook, context, limits, rejects)

@@ -44,8 +44,6 @@ OURS: Final = re.compile(rf"(?:metadata/.*|data/{UUID}(?:-deletes\.parquet|\.par
 METADATA: Final = ".metadata.json"
 KINDS: Final = (".parquet", ".avro", METADATA)
 GZIP: Final = b"\x1f\x8b"
-SPILL: Final = "/spill/"
-"""Where a stream that was killed leaves what did not fit into memory."""
 
 Manifests = Facts[str, frozenset[str]]
 """Paths named by manifests, by the manifest's path."""
@@ -178,7 +176,7 @@ def find_unreferenced(
     waiting: list[Listed] = []
     due: list[Listed] = []
     for file in files:
-        if file.path in referenced or not (file.name.endswith(KINDS) or SPILL in file.name):
+        if file.path in referenced or not file.name.endswith(KINDS):
             continue
         unwritten = grace if OURS.fullmatch(file.name) else max(grace, FOREIGN_GRACE)
         ripe = now - seen.get(file.name, now) >= grace and now - file.modified >= unwritten

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
-from handlers.csv_to_iceberg.csv.results import Report
 from handlers.csv_to_iceberg.lake.commit_port import Entry, Plan, S
 from handlers.csv_to_iceberg.lake.rejects_port import Rejected, Superseded
 
@@ -19,7 +18,6 @@ class Window(Generic[S]):
     cooked: list[Entry[S]] = field(default_factory=list)
     """Those whose files are in `staged`, in its order."""
     staged: S | None = None
-    reports: dict[Entry[S], Report] = field(default_factory=dict)
 
     def waiting(self) -> list[Entry[S]]:
         """Return the entries whose outcome somebody waits for."""
@@ -32,7 +30,7 @@ class Window(Generic[S]):
 
 @dataclass
 class Group(Generic[S]):
-    """Windows on their way to one commit: all that were staged when the table's next commit was due."""
+    """Windows on their way to one commit: those staged when it was due, up to the files it may have."""
 
     windows: Sequence[Window[S]]
     superseded: Superseded = field(default_factory=dict)
@@ -49,16 +47,12 @@ class Group(Generic[S]):
         for window in self.windows:
             window.fail(error)
 
-    def report(self, entry: Entry[S]) -> Report | None:
-        """Return what was found in the object of an entry."""
-        return next((window.reports[entry] for window in self.windows if entry in window.reports), entry.report)
-
     def rejected(self) -> dict[Entry[S], Rejected]:
         """Return the rejected records of the entries that somebody waits for."""
         return {
             entry: Rejected(entry.key, entry.etag, entry.token, report.kept)
             for entry in self.waiting()
-            if (report := self.report(entry)) is not None and report.kept is not None
+            if (report := entry.report) is not None and report.kept is not None
         }
 
     def superseded_by(self, holders: Iterable[Entry[S]]) -> Superseded:
