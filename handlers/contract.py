@@ -10,7 +10,9 @@ An error says what to do next:
     HandlerError
     ├── PermanentError       the unit is failed now; the message is what a person reads
     ├── TransientError       tried again later
-    │   └── OutcomeUnknown   tried again; the sink may or may not hold the write
+    │   ├── OutcomeUnknown   tried again; the sink may or may not hold the write
+    │   └── SinkAway         the sink does not answer; tried again when it does, no attempt charged (`Handler.ping`)
+    │       └── SinkRefuses  it answers, and does not let us in: somebody has to correct that
     ├── Skip                 not our kind of object; looked at again when its content changes
     ├── ObjectChanged        the bytes are no longer the version asked for; looked at again, no attempt charged
     │   └── ObjectGone       the object was deleted while it was being read
@@ -25,7 +27,7 @@ import abc
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -65,6 +67,14 @@ class OutcomeUnknown(TransientError):
     """The sink did not say whether the write happened."""
 
 
+class SinkAway(TransientError):
+    """The sink does not answer."""
+
+
+class SinkRefuses(SinkAway):
+    """The sink answers, and does not let us in."""
+
+
 class Skip(HandlerError):
     """The object is not one this handler takes."""
 
@@ -81,9 +91,8 @@ class ClaimLost(HandlerError):
     """The claim ended before its work did; somebody else holds the unit."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRef:
-    """A bucket and a key in it; nothing is known about its content."""
+class ObjectRef(NamedTuple):
+    """A bucket and a key in it; nothing is known about its content. Sweeps make millions of it."""
 
     bucket: str
     key: str
@@ -223,8 +232,19 @@ class HandlerContext(Protocol):
         ...
 
     def run(self, lane: str, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
-        """Run blocking code on the named single-threaded lane (`cpu`, `stream`, `commit`, `maintain`)."""
+        """Run blocking code on the named single-threaded lane (`cpu`, `stream`, `commit`, `maintain`, `ping`)."""
         ...
+
+
+async def check_claim(context: HandlerContext, token: str) -> None:
+    """
+    Ask whether a claim still holds: directly before each write to a sink that cannot compare and swap.
+
+    Raises:
+        ClaimLost: It does not.
+    """
+    if token not in await context.alive([token]):
+        raise ClaimLost
 
 
 class Handler(Protocol):
@@ -252,8 +272,15 @@ class Handler(Protocol):
         """
         ...
 
-    async def verify(self, unit: Unit, receipt: Receipt) -> Verdict:
-        """Count back from the sink."""
+    async def verify(self, bucket: str, receipts: Mapping[str, Receipt]) -> Mapping[str, Verdict]:
+        """
+        Count back from the sink what it holds of units of a bucket: some thousands at most, next to each other.
+
+        A sink that refuses is a verdict; one that is away raises.
+
+        Raises:
+            TransientError: It cannot be asked now.
+        """
         ...
 
     def inventory(self) -> AsyncIterator[tuple[str, str, Receipt | Failure]]:
@@ -271,75 +298,18 @@ class Handler(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Raise with a reason when the sink cannot be used."""
+        """
+        Ask all servers of the sink cheaply, and raise with a reason when one cannot be used.
+
+        It decides whether a failed attempt counts, so it must not wait for work of this handler.
+
+        Raises:
+            SinkAway: Waiting may mend it; `SinkRefuses` when somebody has to.
+        """
         ...
 
     async def aclose(self) -> None:
         """Let go of connections and files."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What `Handler.apply` would do with a unit as it is now."""
-
-    outcome: Receipt | HandlerError
-    """What it would return or raise."""
-    holds: Mapping[str, int] = field(default_factory=dict)
-    """Counts of what the sink holds of the unit now, named as a receipt's."""
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    """JSON-able: what would change at the sink for the sake of this unit, beside its own content."""
-    commits: int = 0
-    """Commits it needs beyond those of the units before it: the least there can be, as waiting may part a group."""
-    target: str | None = None
-    """Where it would go, as a receipt names it; None when that cannot be told."""
-
-
-class Planner(Protocol):
-    """
-    A handler's foresight, which not every handler has. Made instead of the handler: it opens nothing for writing.
-
-    It remembers what its earlier forecasts would have changed, so units are to be planned in the order of the work.
-    """
-
-    def unit_of(self, ref: ObjectRef, options: Any) -> str:
-        """Name the unit an object belongs to, as the handler does."""
-        ...
-
-    def plan(self, units: Sequence[tuple[Unit, Sequence[StoredObject]]]) -> AsyncIterator[Forecast]:
-        """Yield a forecast for each unit, in their order. Reads the objects as `Handler.apply` does; writes nothing."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of connections and files."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Upkeep:
-    """What maintenance did to one place of a sink, or would do."""
-
-    target: str
-    """As in a receipt."""
-    counts: Mapping[str, int]
-    notes: tuple[str, ...] = ()
-    """What was left alone, and why."""
-    error: str | None = None
-    """Why it could not be finished; the next round tries again."""
-
-
-@runtime_checkable
-class Maintained(Protocol):
-    """A handler whose sink needs looking after. One process at a time does it; correctness must not rest on that."""
-
-    def maintain(self, only: Collection[str] = (), *, dry_run: bool = False) -> AsyncIterator[Upkeep]:
-        """
-        Do what is due, and yield what was done.
-
-        Args:
-            only: Targets; none means all, and that those which need nothing are not yielded.
-            dry_run: Change nothing, and yield how each target stands.
-        """
         ...
 
 
