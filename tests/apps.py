@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from consumer.app import App, open_app
+from consumer.app import App, made_app, open_app
+from consumer.held import Settled
 from consumer.routes import HandlerKind
-from consumer.settings import RouteSettings, Settings
+from consumer.service import Service
+from consumer.settings import Settings
+from consumer.settings_routes import RouteSettings
 from handlers.contract import Claim, PermanentError, Receipt, Skip, StoredObject, TransientError, Unit
 from tests.fakes import FakeHandler
 
@@ -47,7 +50,12 @@ class Options(BaseModel):
 
 
 @asynccontextmanager
-async def opened(home: Path, handler: FakeHandler | None = None, *routes: RouteSettings) -> AsyncIterator[App]:
+async def opened(
+    home: Path,
+    handler: FakeHandler | None = None,
+    *routes: RouteSettings,
+    on_settled: Callable[[Settled], None] = lambda _settled: None,
+) -> AsyncIterator[App]:
     """Open an app with workers on a home; by default one route takes the whole bucket `BUCKET`."""
     made = handler or ObedientHandler()
     settings = Settings(
@@ -56,10 +64,22 @@ async def opened(home: Path, handler: FakeHandler | None = None, *routes: RouteS
         retry_delays=(3600.0,),
     )
     kinds = {made.name: HandlerKind(options=Options, match=(), create=lambda *_: made)}
-    async with open_app(settings, kinds=kinds) as app:
+    async with open_app(settings, kinds=kinds, on_settled=on_settled) as app:
         app.start_workers()
         yield app
         await app.stop(5)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[App]:
+    """Serve a home as `lakedrop run` does."""
+    async with made_app(settings, serves=True) as app:
+        service = Service(app)
+        await service.start()
+        try:
+            yield app
+        finally:
+            await service.stop(5)
 
 
 def drop(app: App, key: str, text: str) -> None:

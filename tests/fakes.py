@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, TypeVar
 
@@ -183,9 +183,13 @@ class FakeHandler:
         while len(self.claims) < count:  # noqa: ASYNC110  # virtual time: other tasks run, nothing is waited for
             await asyncio.sleep(0)
 
-    async def verify(self, unit: Unit, receipt: Receipt) -> Verdict:
-        found = {"objects": len(self.sink.get(unit.name, {}))}
-        return Verdict(found == receipt.counts, receipt.counts, found, "")
+    async def verify(self, bucket: str, receipts: Mapping[str, Receipt]) -> Mapping[str, Verdict]:
+        del bucket
+        found = {name: {"objects": len(self.sink.get(name, {}))} for name in receipts}
+        return {
+            name: Verdict(found[name] == receipt.counts, receipt.counts, found[name], "")
+            for name, receipt in receipts.items()
+        }
 
     async def inventory(self) -> AsyncIterator[tuple[str, str, Receipt | Failure]]:
         for _ in ():

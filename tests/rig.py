@@ -12,16 +12,20 @@ import sqlalchemy as sa
 from consumer.gate import Gate
 from consumer.held import Settled
 from consumer.hints import Hints
-from consumer.ledger import Ledger, sqlite_engine
+from consumer.ledger import Ledger
+from consumer.ledger_history import History
 from consumer.ledger_leases import Leases
 from consumer.ledger_schema import units
-from consumer.ledger_views import History, Sweeps, Units
+from consumer.ledger_sqlite import sqlite_engine
+from consumer.ledger_sweeps import Sweeps
+from consumer.ledger_views import Units
 from consumer.local_broker import LocalBroker
 from consumer.look import Looker
 from consumer.protocol import Row
 from consumer.retry import RetryPolicy
 from consumer.router import Route, Router
 from consumer.schedule import Schedule
+from consumer.sink import Sink
 from consumer.sweep import Sweeper
 from consumer.waker import Waker
 from consumer.worker import Worker
@@ -50,6 +54,7 @@ class Rig:
         delays: tuple[float, ...] = (5.0, 30.0),
         ledger: Ledger | None = None,
         max_vanish: int = 100,
+        sweep_rate: float | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.clock: Callable[[], int] = loop.clock  # type: ignore[attr-defined]  # a VirtualLoop
@@ -64,9 +69,12 @@ class Rig:
         self.broker = LocalBroker()
         self.hints = Hints(self.broker, clock=self.clock, new_id=self.ids)
         self.gate = Gate()
+        self.sink = Sink(self.handler.name, self.handler.ping, clock=self.clock)
         self.settled: list[Settled] = []
         self.worker = self.new_worker(delays=delays)
-        self.waker = Waker(self.ledger, self.hints, handlers=frozenset({self.handler.name}), seconds=2.0)
+        self.waker = Waker(
+            self.ledger, self.hints, handlers=frozenset({self.handler.name}), seconds=2.0, sinks=[self.sink]
+        )
         self.units = Units(self.ledger)
         self.history = History(self.ledger)
         self.schedule = Schedule(Leases(self.ledger), clock=self.clock, new_id=self.ids, heartbeat_seconds=10.0)
@@ -81,10 +89,11 @@ class Rig:
             clock=self.clock,
             new_id=self.ids,
             max_vanish=max_vanish,
+            rate=sweep_rate,
         )
         self._bell = asyncio.Event()
 
-    def new_worker(self, *, delays: tuple[float, ...] = (5.0, 30.0), broker: Any = None) -> Worker:
+    def new_worker(self, *, delays: tuple[float, ...] = (5.0, 30.0), broker: Any = None, waits: bool = True) -> Worker:
         """Make another worker of the same process."""
         return Worker(
             self.handler,
@@ -93,6 +102,8 @@ class Rig:
             broker=broker or self.broker,
             policy=RetryPolicy(delays),
             gate=self.gate,
+            sink=self.sink,
+            waits=waits,
             on_settled=self._on_settled,
         )
 
@@ -139,6 +150,7 @@ class Rig:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.worker.stop(0)
+            await self.sink.aclose()
 
     def _on_settled(self, settled: Settled) -> None:
         self.settled.append(settled)
@@ -153,7 +165,7 @@ async def when(condition: Callable[[], object]) -> None:
 
 def make_ledger(clock: Callable[[], int], ids: CountingIds) -> Ledger:
     """Make a ledger in memory; `open` it."""
-    return Ledger(sqlite_engine(None), run=inline, clock=clock, new_id=ids, lease_ms=int(LEASE * 1000))
+    return Ledger(sqlite_engine(None, inline), clock=clock, new_id=ids, lease_ms=int(LEASE * 1000))
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from consumer.cli import main
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds until a test gives up on a process; far more than it needs."""
 
 BUCKET = "csv-uploads"

@@ -289,9 +289,10 @@ def test_plan_needs_the_same_memory_for_an_object_of_any_size(quick: Home) -> No
         return highest
 
     (quick.bucket / "t").mkdir(parents=True)
-    small, large = peak(20), peak(120)
+    small, large = peak(20), peak(180)
 
-    assert large < small + (40 << 20), f"{small >> 20} MB for 20 MB, {large >> 20} MB for 120 MB"
+    # Held in memory it would be 160 MB more; allocators of a busy machine differ by half of the rest.
+    assert large < small + (80 << 20), f"{small >> 20} MB for 20 MB, {large >> 20} MB for 180 MB"
 
 
 def test_plan_shows_on_a_terminal_how_far_it_is_and_ends_at_ctrl_c(quick: Home) -> None:

@@ -1,6 +1,7 @@
 """`lakedrop run` as a real process, and its one-time form."""
 
 import errno
+import json
 import os
 import pty
 import signal
@@ -136,8 +137,23 @@ def test_once_names_failed_units_and_ends_with_1_every_time(quick: Home) -> None
         done = quick.lakedrop("run", "--once")
 
         assert done.returncode == 1
-        assert "failed: csv-uploads/t/bad.csv: " in done.stderr
-        assert "good.csv: " not in done.stderr.partition("failed: ")[2]
+        assert "failed: csv-uploads/t/bad.csv: " in done.stdout
+        assert done.stdout.count("bad.csv") == 1
+        assert "good.csv: " not in done.stdout.partition("failed: ")[2]
+
+
+def test_once_writes_nothing_but_json_to_standard_error_and_its_result_to_standard_output(quick: Home) -> None:
+    quick.drop("t/good.csv", GOOD)
+    quick.drop("t/bad.csv", "")
+
+    done = quick.lakedrop("run", "--once")
+
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["outcome"] for line in lines if line.get("unit") == "t/bad.csv"] == ["failed"]
+    failed, summed, worked = done.stdout.splitlines()
+    assert failed.startswith("failed: csv-uploads/t/bad.csv: ")
+    assert summed.startswith("1 unit failed; ")
+    assert worked == "Worked on 2 units: 1 done, 1 failed"
 
 
 def test_once_that_could_not_list_everything_is_69_and_says_what(quick: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +173,9 @@ def test_once_that_could_not_list_everything_is_69_and_says_what(quick: Home, mo
     status = quick.lakedrop("status")
 
     assert (done.returncode, swept.returncode, checked.returncode, status.returncode) == (69, 69, 69, 0)
-    for told in (done.stderr, swept.stdout, checked.stdout, status.stdout):
+    for told in (done.stdout, swept.stdout, checked.stdout, status.stdout):
         assert f"{quick.bucket}/secret: Permission denied: let this user read it" in told
-    assert done.stdout == "Worked on 1 unit: 1 done\n"
+    assert done.stdout.splitlines()[1:] == ["Worked on 1 unit: 1 done"]
 
 
 def test_once_says_that_deletions_are_withheld_and_ends_with_1(home: Home) -> None:
@@ -173,9 +189,11 @@ def test_once_says_that_deletions_are_withheld_and_ends_with_1(home: Home) -> No
 
     done = home.lakedrop("run", "--once")
 
-    assert (done.returncode, done.stdout) == (1, "Nothing had to be done.\n")
-    assert "1 deletion withheld" in done.stderr
-    assert f"lakedrop sweep --accept-vanished --home {home.path}" in done.stderr
+    assert done.returncode == 1
+    withheld, worked = done.stdout.splitlines()
+    assert withheld.startswith("1 deletion withheld")
+    assert f"lakedrop sweep --accept-vanished --home {home.path}" in withheld
+    assert worked == "Nothing had to be done."
 
 
 def test_check_finds_a_warehouse_that_cannot_be_written(quick: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +219,7 @@ def test_once_sums_up_what_became_of_the_units(quick: Home) -> None:
     quick.drop("t/good.csv", GOOD)
     quick.drop("t/bad.csv", "")
 
-    assert quick.lakedrop("run", "--once").stdout == "Worked on 2 units: 1 done, 1 failed\n"
+    assert quick.lakedrop("run", "--once").stdout.splitlines()[-1] == "Worked on 2 units: 1 done, 1 failed"
 
 
 def test_once_ignores_failures_that_no_route_takes_any_more(quick: Home) -> None:
@@ -247,5 +265,5 @@ def test_once_lists_retries_that_are_due_later_and_ends_with_75(quick: Home) -> 
     done = quick.lakedrop("run", "--once", "--wait", "1")
 
     assert done.returncode == 75
-    assert "csv-uploads/t/a.csv: catalog away" in done.stderr
-    assert "1 unit due later than --wait" in done.stderr
+    assert "csv-uploads/t/a.csv: catalog away" in done.stdout
+    assert "1 unit due later than --wait" in done.stdout

@@ -12,21 +12,40 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.bench.argilla import argilla, argilla_memory
 from tests.bench.bench import Bench
+from tests.bench.catalogue import catalogue
+from tests.bench.esco import esco
 from tests.bench.growth import compaction, growth
+from tests.bench.hints import hints
 from tests.bench.large import huge, large, slow
 from tests.bench.latency import latency
+from tests.bench.listing import listing
 from tests.bench.report import PAGE, Section, written
+from tests.bench.silo import silo
 from tests.bench.small import small
+from tests.bench.sweep import sweep
+from tests.bench.trino_sight import trino_sight
+from tests.bench.upload import upload
 
 PARTS: dict[str, Callable[[Bench], Section]] = {
     "small": small,
     "latency": latency,
+    "upload": upload,
+    "trino": trino_sight,
     "large": large,
     "slow": slow,
     "huge": huge,
     "growth": growth,
     "compaction": compaction,
+    "listing": listing,
+    "sweep": sweep,
+    "hints": hints,
+    "silo": silo,
+    "argilla": argilla,
+    "argilla_memory": argilla_memory,
+    "esco": esco,
+    "catalogue": catalogue,
 }
 
 

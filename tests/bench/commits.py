@@ -24,12 +24,13 @@ import pyarrow as pa
 from handlers.csv_to_iceberg.csv.columns import ColumnType
 from handlers.csv_to_iceberg.csv.results import Part, Report, Source
 from handlers.csv_to_iceberg.lake.commit_port import Plan
+from handlers.csv_to_iceberg.lake.expiry import expire_snapshots
 from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
 from handlers.csv_to_iceberg.lake.live import LiveFiles
 from handlers.csv_to_iceberg.lake.parquet import renamed
 from handlers.csv_to_iceberg.lake.reader import local_path
 from handlers.csv_to_iceberg.lake.shape import SOURCE_FILE
-from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot, expire_snapshots
+from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
 from handlers.csv_to_iceberg.lake.table import IcebergTable
 
 COMMITS: Final = 10_000
@@ -47,7 +48,7 @@ COLUMNS: Final = {
 LOWER, UPPER = 10, 11
 """Places of the bounds in a `DataFile`, which has no setters."""
 
-NOW: Final = 1_790_000_000_000
+NOW: Final = time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Subject:
         commit_snapshot(loaded.table, live, Change(files), new_id=self._new_id, now=NOW, summary={})
         settings = self.lake.settings
         if len(loaded.table.metadata.snapshots) == settings.snapshots_kept + settings.expire_every:
-            expire_snapshots(loaded.table, settings.snapshots_kept)
+            expire_snapshots(loaded.table, settings.snapshots_kept, now=loaded.table.metadata.last_updated_ms)
 
 
 def mean(costs: Sequence[Cost]) -> Cost:

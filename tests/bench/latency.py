@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from functools import partial
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from tests.bench.bench import Bench, at, catalog_of, megabytes
 from tests.bench.data import ROWS, small_file
+from tests.bench.reader import Reader
 from tests.bench.report import Section
 from tests.bench.service import Service, running
 
@@ -50,7 +49,7 @@ def _measure(section: Section, bench: Bench, what: str, count: int, pause: float
         target.mkdir()
         (target / "warm.csv").write_bytes(contents[0])
         service.wait(lambda: service.settled_since(0) >= 1)
-        seen = _Watcher(home)
+        seen = Reader(partial(catalog_of, home))
         dropped, used, seconds = _drop(service, seen, target, contents, pause)
         seen.stop()
         delays = sorted(seen.moments[key] - moment for key, moment in dropped.items())
@@ -64,7 +63,7 @@ def _measure(section: Section, bench: Bench, what: str, count: int, pause: float
 
 
 def _drop(
-    service: Service, seen: _Watcher, target: Path, contents: list[bytes], pause: float
+    service: Service, seen: Reader, target: Path, contents: list[bytes], pause: float
 ) -> tuple[dict[str, float], float, float]:
     """Return when each file was dropped, and the processor and wall seconds until all were seen."""
     dropped: dict[str, float] = {}
@@ -79,40 +78,3 @@ def _drop(
         part.rename(target / name)
     service.wait(lambda: len(seen.moments.keys() & dropped.keys()) == len(dropped))
     return dropped, service.cpu_seconds() - cpu, time.monotonic() - start
-
-
-class _Watcher:
-    """A reader that follows the catalog and notes when it first sees each source."""
-
-    def __init__(self, home: Path) -> None:
-        self.moments: dict[str, float] = {}
-        self.commits = 0
-        self._home = home
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        catalog = catalog_of(self._home)
-        last: int | None = None
-        files: set[str] = set()
-        while not self._stop.wait(0.02):
-            table = catalog.load_table("lakehouse.orders")
-            current = table.metadata.current_snapshot_id
-            if current == last:
-                continue
-            known = [snapshot.snapshot_id for snapshot in table.metadata.snapshots]
-            # Several commits may lie between two looks.
-            self.commits += len(known) - known.index(last) - 1 if last in known else last is not None
-            last, now = current, time.monotonic()
-            for task in table.scan(selected_fields=("_source_file",)).plan_files():
-                path = task.file.file_path
-                if path not in files:
-                    files.add(path)
-                    keys = pq.read_table(path.removeprefix("file://"), columns=["_source_file"])
-                    for key in keys["_source_file"].unique().to_pylist():
-                        self.moments.setdefault(key, now)

@@ -8,7 +8,6 @@ an environment of its own.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -24,17 +23,30 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
+from tests.bench import memory
+
 DLT_PYTHON = Path(".venv-bench/bin/python")
 """Made by `make bench`."""
 
 WITH_MEMORY = """
-import resource, sys
+import sys
 from consumer.cli import main
+from tests.bench import memory
 code = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
+print(memory.peak(), file=sys.stderr)
 sys.exit(code)
 """
 """A program that is `lakedrop`, and ends with its peak of memory (MB) on standard error."""
+
+WITH_COSTS = """
+import json, sys, time
+from consumer.cli import main
+from tests.bench import memory
+code = main(sys.argv[1:])
+print(json.dumps({"cpu": time.process_time(), "memory": memory.peak()}), file=sys.stderr)
+sys.exit(code)
+"""
+"""A program that is `lakedrop`, and ends with what it took on standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,7 @@ class Measured:
 
 def peer(job: str, *arguments: str | Path | int) -> Measured:
     """Run a job of this module in a process of its own."""
-    return _measured([sys.executable, "-m", "tests.bench.peers", job, *map(str, arguments)])
+    return measured([sys.executable, "-m", "tests.bench.peers", job, *map(str, arguments)])
 
 
 def dlt(source: Path, target: Path) -> Measured | None:
@@ -59,10 +71,11 @@ def dlt(source: Path, target: Path) -> Measured | None:
         print(f"no dlt: `make bench` installs it into {DLT_PYTHON.parents[1]}", file=sys.stderr)
         return None
     script = Path(__file__).with_name("dlt_peer.py")
-    return _measured([str(DLT_PYTHON), str(script), str(source), str(target)])
+    return measured([str(DLT_PYTHON), str(script), str(source), str(target)])
 
 
-def _measured(command: list[str]) -> Measured:
+def measured(command: list[str]) -> Measured:
+    """Run a command that prints what it took, as JSON in its last line."""
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -71,9 +84,7 @@ def _measured(command: list[str]) -> Measured:
 
 def report(seconds: float) -> None:
     """Print what this process took."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    told = {"seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss / 1024}
-    print(json.dumps(told))
+    print(json.dumps({"seconds": seconds, "cpu": time.process_time(), "memory": memory.peak()}))
 
 
 def _table(folder: Path, first: Path) -> Table:

@@ -9,8 +9,8 @@ from typing import TypeVar
 import pytest
 
 from consumer.broker_port import AlreadySettled, Broker, BrokerUnavailable, Consumer, Delivery
-from consumer.local_broker import LocalBroker
 from consumer.workitem import DEAD_INGRESS, INGRESS, Message, bulk_queue, dead_queue, work_queue
+from tests.rabbit import either_broker
 
 T = TypeVar("T")
 
@@ -18,11 +18,10 @@ LIVE = work_queue("h")
 BULK = bulk_queue("h")
 
 
-@pytest.fixture(params=["local"])
-async def broker() -> AsyncIterator[Broker]:
-    broker = LocalBroker()
-    yield broker
-    await broker.aclose()
+@pytest.fixture(params=["local", "rabbitmq"])
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+    async with either_broker(request, "h") as broker:
+        yield broker
 
 
 def message(name: str) -> Message:

@@ -10,15 +10,21 @@ import asyncio
 import hashlib
 import io
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+import json
+import sqlite3
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from pydantic import SecretStr
 
 from handlers import csv_to_iceberg
+from handlers.argilla_records import options as argilla_options
+from handlers.argilla_records.handler import ArgillaRecords
 from handlers.contract import (
     Claim,
     ClaimLost,
@@ -27,11 +33,26 @@ from handlers.contract import (
     Outcome,
     PermanentError,
     Receipt,
-    StoredObject,
     TransientError,
     Unit,
+    fingerprint,
 )
 from handlers.csv_to_iceberg.lake.lake import Lake
+from handlers.dataset_catalogue.handler import create as create_catalogue
+from handlers.dataset_catalogue.options import Options as CatalogueOptions
+from handlers.esco_index import options as esco_options
+from handlers.esco_index.handler import EscoIndex, Where
+from handlers.silo_staging import frames
+from handlers.silo_staging import options as silo_options
+from handlers.silo_staging.handler import Place, SiloStaging
+from handlers.silo_staging.paths import runs
+from tests.argilla import parquet, serving
+from tests.argilla import record as argilla_record
+from tests.argilla import shown as argilla_shown
+from tests.objects import BytesObject
+from tests.silo_backend import packed, record
+from tests.stack.weaviate import Weaviate
+from tests.verdicts import verified
 
 T = TypeVar("T")
 
@@ -72,25 +93,6 @@ class Context:
         return self._run(function, args)
 
 
-class BytesObject(StoredObject):
-    """One version of an object; `error` is what reading it ends in."""
-
-    __slots__ = ("_content", "_error")
-
-    def __init__(self, key: str, content: bytes, error: Exception | None = None) -> None:
-        super().__init__(key, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content), 1)
-        self._content = content
-        self._error = error
-
-    async def open(self) -> BinaryIO:
-        return io.BytesIO(await self.read())
-
-    async def read(self) -> bytes:
-        if self._error is not None:
-            raise self._error
-        return self._content
-
-
 @dataclass
 class Subject:
     """A handler under test, its contents and a way to look into its sink."""
@@ -104,6 +106,8 @@ class Subject:
     shown: Callable[[Path], object]
     """What a reader of the sink sees of the unit."""
     tamper: Callable[[Path], None]
+    key: str
+    """Of the one object."""
 
     @asynccontextmanager
     async def handler(self) -> AsyncIterator[tuple[Handler, Context]]:
@@ -124,8 +128,9 @@ class Subject:
     async def apply_with(
         self, handler: Handler, content: bytes, token: str, *, alone: bool = False, error: Exception | None = None
     ) -> Receipt:
-        found = BytesObject(self.unit.name, content, error)
-        return await handler.apply(self.unit, [found], Claim(token, found.etag, None, alone=alone))
+        found = BytesObject(self.key, content, error)
+        version = fingerprint([found], self.unit.name)
+        return await handler.apply(self.unit, [found], Claim(token, version, None, alone=alone))
 
 
 def _csv_shown(home: Path) -> list[tuple[Any, ...]]:
@@ -169,18 +174,160 @@ def _csv(home: Path, name: str) -> Subject:
         corrupt=b"\x1f\x8b\x08 no archive",
         shown=_csv_shown,
         tamper=_csv_tamper,
+        key="orders/a.csv",
     )
 
 
-SUBJECTS: dict[str, Callable[[Path], Subject]] = {
-    "csv_to_iceberg": lambda home: _csv(home, "cooked"),
-    "csv_to_iceberg, streamed": lambda home: _csv(home, "streamed"),
+SILO = """#!/bin/sh
+set -eu
+newest=$(ls "$SILO_OUTPUT_DIRECTORY" | sort -n | tail -n 1)
+made="$SILO_OUTPUT_DIRECTORY/$((${newest:-0} + 1))"
+mkdir "$made"
+cp "$SILO_INPUT_DIRECTORY/data.ndjson.zst" "$made/data"
+"""
+
+
+def _silo_shown(home: Path) -> list[dict[str, Any]]:
+    for made in runs(home / "silo/ebola/preprocessing/output"):
+        return [json.loads(line) for line in frames.lines(made / "data")]
+    return []
+
+
+def _silo(home: Path) -> Subject:
+    home.mkdir(exist_ok=True)
+    program = home / "program"
+    program.write_text(SILO)
+    program.chmod(0o755)
+    options = silo_options.Options(coordination="direct", silo=program, on_delete="remove")
+    return Subject(
+        home=home,
+        create=lambda context: SiloStaging({"silo": Place("silo", "silo/in/", options)}, context),
+        unit=Unit("silo", "silo/in/ebola/", "silo", "silo/in/", options),
+        first=packed([record("LOC_1.1"), record("LOC_2.1")]),
+        second=packed([record("LOC_1.2"), record("LOC_3.1"), record("LOC_4.1")]),
+        corrupt=packed([record("LOC_5.1")])[:-9],
+        shown=_silo_shown,
+        tamper=lambda home: (home / "silo/ebola/preprocessing/input/data.ndjson.zst").unlink(),
+        key="silo/in/ebola/release.ndjson.zst",
+    )
+
+
+def _catalogue_file(titles: dict[int, str]) -> bytes:
+    datasets = "".join(f"{number},{number + 100}\n" for number in titles)
+    versions = "".join(f"{number + 100},{title},slug-{number}\n" for number, title in titles.items())
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("Datasets.csv", f"Id,CurrentDatasetVersionId\n{datasets}")
+        archive.writestr("DatasetVersions.csv", f"Id,Title,Slug\n{versions}")
+    return content.getvalue()
+
+
+def _catalogue_rows(home: Path, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(home / "catalogue.db")) as database, database:
+        return database.execute(statement).fetchall()
+
+
+def _catalogue_tamper(home: Path) -> None:
+    _catalogue_rows(home, "DELETE FROM datasets WHERE external_id = '1'")
+
+
+def _catalogue(home: Path) -> Subject:
+    home.mkdir(exist_ok=True)
+    options = CatalogueOptions(embedder="none", on_delete="remove")
+    return Subject(
+        home=home,
+        create=lambda context: create_catalogue(options, None, {}, context),
+        unit=Unit("catalogue", "catalogue/kaggle/", "catalogue", "catalogue/", options),
+        first=_catalogue_file({1: "Iris", 2: "Wine"}),
+        second=_catalogue_file({1: "Iris corrected", 3: "Stocks", 4: "Birds"}),
+        corrupt=_catalogue_file({5: "Fish"})[:-9],
+        shown=lambda home: _catalogue_rows(
+            home, "SELECT external_id, title, seed_version FROM datasets WHERE is_active ORDER BY external_id"
+        ),
+        tamper=_catalogue_tamper,
+        key="catalogue/kaggle/archive.zip",
+    )
+
+
+def _argilla(home: Path, servers: ExitStack) -> Subject:
+    fake = servers.enter_context(serving())
+    options = argilla_options.Options(on_delete="remove", on_vanished="delete")
+    settings = argilla_options.ArgillaSettings(
+        url=fake.url, api_key=SecretStr(fake.api_key), log=str(home / "argilla.duckdb")
+    )
+    first = [argilla_record("D:1", "FV Ocean Star", (3, 13, "VESSEL")), argilla_record("D:2")]
+    second = [argilla_record("D:1", "FV Ocean", (3, 8, "VESSEL")), argilla_record("D:3"), argilla_record("D:4")]
+
+    def tamper(_home: Path) -> None:
+        records = fake.dataset("vessels").records
+        del records[next(iter(records))]
+
+    return Subject(
+        home=home,
+        create=lambda context: ArgillaRecords(settings, context),
+        unit=Unit("data", "argilla/in/vessels/", "argilla", "argilla/in/", options),
+        first=parquet(first),
+        second=parquet(second),
+        corrupt=parquet(second)[:-9],
+        shown=lambda _home: argilla_shown(fake),
+        tamper=tamper,
+        key="argilla/in/vessels/argilla_records.parquet",
+    )
+
+
+def _isco_groups(**labels: str) -> bytes:
+    rows = [f"http://data.europa.eu/esco/isco/{code},{code},{label}" for code, label in labels.items()]
+    return "\n".join(["conceptUri,code,preferredLabel", *rows, ""]).encode()
+
+
+def _esco(home: Path, weaviate: Weaviate) -> Subject:
+    weaviate.clear()
+    options = esco_options.Options(
+        url=weaviate.url,
+        grpc_port=weaviate.grpc_port,
+        required=("ISCOGroups",),
+        vector_index="flat",
+        on_delete="remove",
+    )
+
+    def objects() -> list[dict[str, Any]]:
+        there = {one["class"] for one in weaviate.call("GET", "schema")["classes"]}
+        found: list[dict[str, Any]] = (
+            weaviate.call("GET", "objects?class=ISCOGroup")["objects"] if "ISCOGroup" in there else []
+        )
+        return found
+
+    return Subject(
+        home=home,
+        create=lambda context: EscoIndex({"esco": Where("esco", "esco/", options)}, context),
+        unit=Unit("esco", "esco/1.2/en/", "esco", "esco/", options),
+        first=_isco_groups(C0="Armed forces", C1="Managers"),
+        second=_isco_groups(C1="Those who manage", C2="Professionals", C3="Technicians"),
+        corrupt=b'conceptUri,code,preferredLabel\nhttp://a,1,"cut sho',
+        shown=lambda _home: sorted((one["id"], one["properties"]["preferredLabel_en"]) for one in objects()),
+        tamper=lambda _home: weaviate.call("DELETE", f"objects/ISCOGroup/{objects()[0]['id']}"),
+        key="esco/1.2/en/ISCOGroups_en.csv",
+    )
+
+
+SUBJECTS: dict[str, Callable[[Path, ExitStack], Subject]] = {
+    "csv_to_iceberg": lambda home, _servers: _csv(home, "cooked"),
+    "csv_to_iceberg, streamed": lambda home, _servers: _csv(home, "streamed"),
+    "silo_staging": lambda home, _servers: _silo(home),
+    "dataset_catalogue": lambda home, _servers: _catalogue(home),
+    "argilla_records": _argilla,
 }
 
 
-@pytest.fixture(params=SUBJECTS)
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
-    return SUBJECTS[request.param](tmp_path)
+@pytest.fixture(params=[*SUBJECTS, pytest.param("esco_index", marks=pytest.mark.xdist_group("weaviate"))])
+def subject(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
+    if request.param == "esco_index":
+        weaviate: Weaviate = request.getfixturevalue("weaviate")
+        monkeypatch.setenv("WEAVIATE_API_KEY", weaviate.api_key)
+        yield _esco(tmp_path, weaviate)
+        return
+    with ExitStack() as servers:
+        yield SUBJECTS[request.param](tmp_path, servers)
 
 
 async def test_applying_twice_has_the_effect_of_once(subject: Subject) -> None:
@@ -246,6 +393,8 @@ async def test_process_killed_at_any_step_leaves_one_whole_version(subject: Subj
         handler = subject.create(context)
         applying = asyncio.ensure_future(subject.apply_with(handler, subject.second, f"k{step}", alone=alone))
         done = await _until_killed(applying, context)
+        context.dies_at = None
+        await handler.aclose()  # the system closes a process's connections
         assert subject.shown(subject.home) in (first, second), f"half a version after step {step}"
         if done:
             break
@@ -286,12 +435,24 @@ async def test_worker_that_paused_past_its_lease_changes_nothing(subject: Subjec
     assert subject.shown(subject.home) == before
 
 
+async def test_worker_that_paused_past_its_lease_removes_nothing(subject: Subject) -> None:
+    await subject.apply(subject.first, "t1")
+    before = subject.shown(subject.home)
+    async with subject.handler() as (handler, context):
+        context.lost = {"t2"}
+        with pytest.raises(ClaimLost):
+            await handler.apply(subject.unit, [], Claim("t2", "", None))
+
+    assert before
+    assert subject.shown(subject.home) == before
+
+
 async def test_verify_counts_in_the_sink(subject: Subject) -> None:
     receipt = await subject.apply(subject.first, "t1")
     async with subject.handler() as (handler, _):
-        right = await handler.verify(subject.unit, receipt)
+        right = await verified(handler, subject.unit, receipt)
         subject.tamper(subject.home)
-        wrong = await handler.verify(subject.unit, receipt)
+        wrong = await verified(handler, subject.unit, receipt)
 
     assert right.ok, right.message
     assert right.expected == right.found
@@ -312,7 +473,7 @@ async def test_inventory_tells_what_the_sink_holds_and_what_failed(subject: Subj
         receipt=None,
         error_class="NotText",
         error="The file is not text.",
-        route="csv",
+        route=subject.unit.route,
     )
     async with subject.handler() as (handler, _):
         await handler.record([failure])

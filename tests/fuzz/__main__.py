@@ -27,6 +27,8 @@ MEMORY_MIB: Final = 1024
 """Resident, of the process that fuzzes: Arrow, DuckDB and the instrumentation take a third of it."""
 
 _STATS: Final = re.compile(r"stat::(\w+):\s+(\d+)")
+_BEGUN: Final = "INITED"
+"""What libFuzzer says once it has read its corpus: a process that dies before would die again."""
 _COVERAGE: Final = re.compile(r"cov: (\d+) ft: (\d+)")
 
 
@@ -37,10 +39,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lakedrop-fuzz-") as folder:
-        return _fuzz(Path(folder), 60 * arguments.minutes, arguments.seed)
+        return fuzz(Path(folder), 60 * arguments.minutes, arguments.seed)
 
 
-def _fuzz(folder: Path, seconds: float, seed: int) -> int:
+def fuzz(folder: Path, seconds: float, seed: int) -> int:
+    """Fuzz in an empty folder, print what was found, and return the exit code."""
     corpus, findings = folder / "corpus", folder / "findings"
     corpus.mkdir()
     findings.mkdir()
@@ -64,6 +67,9 @@ def _fuzz(folder: Path, seconds: float, seed: int) -> int:
             break
         killed += 1
         _tell_of_death(folder, run.stderr)
+        if _BEGUN not in run.stderr:
+            print("Fuzzing did not begin: see above. Is the group `fuzz` of pyproject.toml installed?")
+            break
     kept = sorted(findings.iterdir())
     print(
         f"{inputs:,} inputs in {seconds:.0f} s, {len(list(corpus.iterdir())):,} kept, {coverage:,} branches reached: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from handlers.csv_to_iceberg.csv.encoding import LONGEST_END
 from handlers.csv_to_iceberg.csv.names import column_names
 from handlers.csv_to_iceberg.csv.results import Report
 
@@ -14,7 +15,7 @@ def judged(text: str, report: Report) -> list[list[str]] | None:
     Return the records after the header of a well-formed text; None where the rules of CSV leave a choice.
 
     They do where quotes stand in the wrong places, and for what no standard knows: comments, `sep=`, backslashes,
-    blanks that belong to delimiters, whole lines in quotes.
+    blanks that belong to delimiters, whole lines in quotes, marks of the end.
     """
     if _beyond_standards(text, report):
         return None
@@ -51,6 +52,7 @@ def _beyond_standards(text: str, report: Report) -> bool:
         or "#" in text
         or "//" in text
         or text[:4].lower() == "sep="
+        or any(mark in text[-LONGEST_END:] for mark in "\x1a\f")
         or any("quotes" in warning for warning in report.warnings)
         or any(word in report.dialect_reason for word in ("blanks", "backslashes", "as a whole", "none and are text"))
     )

@@ -43,5 +43,6 @@ SEEDS: Final = tuple(
     + [bytes_of(_TEXTS[1].encode(), packing=packing) for packing in range(1, len(PACKERS))]
     + [bytes_of(_TEXTS[0].encode(), _TEXTS[0].encode() + b"3,c,x\n", _TEXTS[10].encode())]
     + [bytes_of(_TEXTS[11].encode(), generate=True), bytes_of(b""), bytes_of(b"\x1f\x8b"), bytes_of(bytes(200))]
+    + [b"4\n\xff\0next file\0\xff:4\n\x1a"]
     + [bytes_of(b'a,b\n1,2\n2,caf\xe9\n3,"x\n'), bytes_of("a,b\n1,é\n".encode() * 3 + b"2,\xff\n")]
 )

@@ -6,14 +6,14 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from consumer.ledger import sqlite_engine
 from consumer.ledger_schema import MIGRATIONS, metadata, migrate
+from consumer.ledger_sqlite import sqlite_database
 
 
 @cache
 def engine() -> sa.Engine:
     """Return the one ledger in memory that schedules use after each other."""
-    made = sqlite_engine(None)
+    made = sqlite_database(None)
     with made.connect() as connection, connection.begin():
         migrate(connection, 0)
     return made

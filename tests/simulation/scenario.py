@@ -8,7 +8,7 @@ from typing import Literal
 
 from tests.simulation.world import ALL_FAULTS, Faults
 
-PERSON = ("sweep", "replay", "restart", "crash", "foreign", "rebuild")
+PERSON = ("sweep", "replay", "restart", "crash", "foreign", "rebuild", "outage")
 """What happens to a service from outside, besides changed objects."""
 
 
@@ -35,6 +35,8 @@ class Scenario:
     deletes: float = 0.35
     """Share of the changes that delete."""
     final_sweep: bool = True
+    outages: int | None = None
+    """The most there are; None sets no bound. The end of each may cost an attempt, which the innocent have few of."""
     innocent: bool = False
     """Nothing happens that may use up the attempts of an object that can be ingested."""
 
@@ -67,3 +69,18 @@ NOBODY_DIES = Scenario(
     innocent=True,
 )
 """Clean shutdowns, objects changed under the reader, doubled hints, conflicts: none of it costs an attempt."""
+
+DISTANT = Scenario(
+    Faults(
+        rate=0.03,
+        budget=8,
+        kinds=dict.fromkeys(("lost", "doubled", "late", "meddle", "conflict", "pause"), 1),
+    ),
+    changes=10,
+    seconds=200,
+    outside=("sweep", "restart", "outage"),
+    interventions=5,
+    outages=2,
+    innocent=True,
+)
+"""Sinks that are away for longer than all retries: none of it costs more than the attempt at the end of an outage."""

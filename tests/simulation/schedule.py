@@ -48,6 +48,7 @@ class Schedule:
         self.replicas: list[Replica] = []
         self._server = LocalBroker(bound=1 << 30)
         self._born = 0
+        self._outages = 0
         self._ever: set[str] = set()
         """Keys that existed at some time."""
         self._rebuilding: list[asyncio.Task[None]] = []
@@ -202,8 +203,15 @@ class Schedule:
             case "foreign":
                 for table in self.tables.values():
                     table.foreign()
+            case "outage":
+                self._outage()
             case "rebuild":
                 self._rebuilding.append(self.world.background(self._lose_ledger()))
+
+    def _outage(self) -> None:
+        if self.scenario.outages is None or self._outages < self.scenario.outages:
+            self._outages += 1
+            self.world.send_sink_away()
 
     async def _replay(self, replica: Replica, key: UnitKey) -> None:
         try:

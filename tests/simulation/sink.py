@@ -166,7 +166,14 @@ class SimContext:
         self.alive = ledger.alive
 
     def run(self, lane: str, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
-        return self._world.cross("commit" if lane == "commit" else "lane", lambda: function(*args))
+        if lane != "commit":
+            return self._world.cross("lane", lambda: function(*args))
+        return self._world.cross("commit", lambda: self._on_servers(function, *args))
+
+    def _on_servers(self, function: Callable[..., T], *args: Any) -> T:
+        """What the lane of commits does needs the servers of the sink."""
+        self._world.ask_sink()
+        return function(*args)
 
 
 def cook(files: Sequence[SmallFile], pins: Pins, options: Options) -> Cooked:
@@ -247,6 +254,10 @@ class SimHandler(CsvToIceberg):
         self._sim_context = context
         self._targets = {}
         self._budget = ByteBudget(1 << 20)
+        self._superset = None
+
+    async def ping(self) -> None:
+        await self._sim_context.run("ping", self._world.ask_sink)
 
     def _target(self, unit: Unit) -> Any:
         name = table_name(unit.name)

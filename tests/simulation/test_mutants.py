@@ -8,7 +8,7 @@ scenario that comes close to it are played until one fails.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from consumer import reconcile
 from consumer.gate import Gate, Pass
 from consumer.ledger import Ledger
+from consumer.ledger_views import Swept, Units
 from consumer.protocol import Row, Step, decide
-from consumer.sweep import Sweeper
+from consumer.sink import Sink
 from consumer.worker import Worker
 from handlers.csv_to_iceberg.lake.committer import TableCommitter
 from handlers.csv_to_iceberg.lake.rejects_keeper import RejectsKeeper, RejectsOfTable
@@ -28,7 +29,7 @@ from tests.fakes import MemoryObject
 from tests.simulation.database import engine
 from tests.simulation.outside import BUCKET
 from tests.simulation.play import play, require
-from tests.simulation.scenario import KILLER, Scenario
+from tests.simulation.scenario import DISTANT, KILLER, Scenario
 from tests.simulation.sink import SimHandler, SimTable
 from tests.simulation.world import Faults, Violation
 
@@ -96,7 +97,7 @@ def dies(scenario: Scenario) -> str:
 CLAIM, BEGIN, SETTLE = (
     "INSERT INTO units",
     "UPDATE units SET status=?, observed_etag",
-    "UPDATE units SET status=?, applied",
+    "UPDATE units SET status=json_extract(given.value, '$[4]'), applied",
 )
 
 STATEMENTS: dict[str, tuple[str, str, str, Scenario]] = {
@@ -109,14 +110,14 @@ STATEMENTS: dict[str, tuple[str, str, str, Scenario]] = {
     "r2 settle releases a dirty row": (SETTLE, "units.dirty = 1", "0", BUSY),
     "r3 begin and settle do not name the token": (
         "UPDATE units SET status",
-        "units.lease_token = ?",
-        "(1 OR units.lease_token = ?)",
+        "units.lease_token = json_extract(given.value, '$[3]')",
+        "(1 OR units.lease_token = json_extract(given.value, '$[3]'))",
         replace(ZOMBIES, faults=faulty(stop=1)),
     ),
     "r4 attempt is counted late": (
         BEGIN,
-        "THEN ? ELSE ? END",
-        "THEN 0 * ? ELSE units.attempts + 0 * ? END",
+        "THEN ? ELSE json_extract(given.value, '$[5]') END",
+        "THEN 0 * ? ELSE units.attempts + 0 * json_extract(given.value, '$[5]') END",
         KILLER,
     ),
     "r4 row is not opened before the work": (
@@ -194,18 +195,29 @@ def take_no_answer_for_success(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trust_open_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     def trusting(row: Row, head: str, **options: Any) -> Step:
-        return decide(replace(row, open=False), head, **options)
+        return decide(row._replace(open=False), head, **options)
 
     monkeypatch.setattr(reconcile, "decide", trusting)
 
 
+def settle_again_whatever_landed(monkeypatch: pytest.MonkeyPatch) -> None:
+    settles = Ledger._execute_settles
+
+    def forgetful(self: Ledger, *arguments: Any, again: bool) -> Any:
+        del again
+        return settles(self, *arguments, again=False)
+
+    monkeypatch.setattr(Ledger, "_execute_settles", forgetful)
+
+
 def sweep_compares_held_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Sweeper._known
+    pages = Units.pages
 
-    async def comparing(self: Sweeper, side: Any, found: Any, row: Any, report: Any) -> None:
-        await known(self, side, found, row._replace(held=False), report)
+    async def comparing(self: Units, *arguments: Any) -> AsyncIterator[list[Swept]]:
+        async for rows in pages(self, *arguments):
+            yield [Swept._make(row)._replace(lease_token=None) for row in rows]
 
-    monkeypatch.setattr(Sweeper, "_known", comparing)
+    monkeypatch.setattr(Units, "pages", comparing)
 
 
 def ack_before_claim(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +277,13 @@ def take_rejects_out_of_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RejectsKeeper, "clear", everywhere)
 
 
+def charge_for_a_sink_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody(_self: Sink, _began: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Sink, "blamed", nobody)
+
+
 METHODS: dict[str, tuple[Patch, Scenario]] = {
     "r5 reading ignores If-Match": (read_whatever_is_there, BUSY),
     "r5 receipt names the latest version": (label_by_the_latest_look, BUSY),
@@ -288,8 +307,13 @@ METHODS: dict[str, tuple[Patch, Scenario]] = {
             final_sweep=True,
         ),
     ),
+    "settle whose answer was lost is repeated without a look": (
+        settle_again_whatever_landed,
+        replace(BUSY, faults=faulty(rate=0.2, budget=4, error_after=1), changes=3, seconds=1, settled_first=True),
+    ),
     "ack comes before the claim": (ack_before_claim, replace(DEATHS, changes=1, seconds=2)),
     "objects whose holders died are read together": (read_nothing_alone, KILLER),
+    "a sink that is away costs attempts": (charge_for_a_sink_that_is_away, DISTANT),
     "rejects of the old version go before its rows": (take_rejects_out_with_the_addition, DEATHS),
     "rejects come behind their rows": (write_rejects_behind_their_rows, BUSY),
     "rejects go from files that came later": (take_rejects_out_of_all_files, BUSY),

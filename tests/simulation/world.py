@@ -107,6 +107,8 @@ class World:
         """Changes an object; set by the schedule."""
         self.processes: list[Process] = []
         """All there ever were."""
+        self.outages = 0
+        """Reasons why the sink is away."""
         self.late = 0
         """Things still under way that nobody waits for: messages, commits."""
         self.killed: Counter[tuple[str, str]] = Counter()
@@ -206,6 +208,26 @@ class World:
         process.stopped = True
         self.later(self.chance.uniform(31, 100), lambda: self.loop.resume(process))
         await asyncio.sleep(0)
+
+    def send_sink_away(self) -> None:
+        """Have the servers of the sink answer nobody for a while, mostly longer than all retries take together."""
+        if not self.outages:
+            self.note("SINK AWAY")
+        self.outages += 1
+        self.late += 1
+        self.later(self.chance.choice([5, 90, 300, 3000]) * self.chance.uniform(0.5, 1), self._bring_sink_back)
+
+    def _bring_sink_back(self) -> None:
+        self.outages -= 1
+        self.late -= 1
+        if not self.outages:
+            self.note("SINK BACK")
+
+    def ask_sink(self) -> None:
+        """Answer as the servers of the sink do; raise `ConnectionError` while they are away."""
+        if self.outages:
+            self.happened("sink away")
+            raise ConnectionError("the sink does not answer")
 
     def later(self, delay: float, action: Callable[[], None]) -> None:
         """Do something as part of no process."""

@@ -53,7 +53,7 @@ async def test_part_that_does_not_close_keeps_no_other_open(tmp_path: Path, orde
 async def test_waker_has_ended_before_workers_put_rows_back(tmp_path: Path) -> None:
     pause = Pause()
     async with opened(tmp_path, FakeHandler(script=[pause])) as app:
-        (waker,) = (task for task in app._tasks if task.get_name() == "waker")
+        (waker,) = (task for task in app.running if task.get_name() == "waker")
         (worker,) = app._workers
         stop, seen = worker.stop, []
 

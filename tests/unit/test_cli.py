@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from consumer import __version__, exits
 from consumer.cli import COMMANDS, Command, Group, cli, main
 from consumer.demo import MARK, fresh_home
 from consumer.exits import CommandError
+from consumer.pace import Pace
 from consumer.settings import Settings
 from consumer.terminal import command, shell, shown
 from consumer.times import duration, iso, since
@@ -35,6 +37,14 @@ def commands() -> dict[str, Command]:
 
 
 # Help
+
+
+def test_clients_of_servers_that_the_settings_do_not_name_are_not_loaded() -> None:
+    code = "import sys, consumer.app, consumer.kinds, consumer.cli_work; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+    clients = {"aiobotocore", "aiohttp", "botocore", "grpc", "lxml", "polars", "trino"}
+    assert clients.intersection(loaded) == set()
 
 
 def test_help_lists_every_command_without_importing_one(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,6 +407,42 @@ def test_times_for_machines_are_utc() -> None:
 )
 def test_length_of_time_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+# Work
+
+
+def test_sweep_keeps_to_the_rate_of_its_option_or_else_of_the_settings(
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float | None] = []
+
+    class Noted(Pace):
+        def __init__(self, rate: float | None) -> None:
+            rates.append(rate)
+            super().__init__(rate)
+
+    monkeypatch.setattr("consumer.sweep.Pace", Noted)
+    (tmp_path / "buckets" / "csv-uploads").mkdir(parents=True)
+    (tmp_path / "lakedrop.toml").write_text("sweep_rate = 7\n")
+
+    assert main(["sweep", "--home", str(tmp_path)]) == exits.OK
+    assert main(["sweep", "--rate", "2.5", "--home", str(tmp_path)]) == exits.OK
+    assert main(["sweep", "--rate", "0", "--home", str(tmp_path)]) == exits.USAGE
+    assert rates == [7.0, 2.5]
+    assert "x>0" in capsys.readouterr().err
+
+
+def test_sweep_that_could_not_list_everything_says_that_there_is_no_certificate(tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "lakedrop.toml").write_text(
+        'store = "s3"\ns3_endpoint = "http://127.0.0.1:1"\ns3_access_key = "a"\ns3_secret_key = "b"\n'
+    )
+    certificate = tmp_path / "objects.jsonl"
+
+    assert main(["sweep", "--certificate", str(certificate), "--home", str(tmp_path)]) == exits.UNAVAILABLE
+    told = "".join(capsys.readouterr().out.split())
+    assert f"{certificate}wasnotwritten:noteverythingcouldbelisted" in told
+    assert not certificate.exists()
 
 
 # Maintenance

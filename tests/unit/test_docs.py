@@ -12,12 +12,11 @@ from types import ModuleType
 import click
 import pytest
 
-from consumer import exits, plan_report, status, sweep, why
+from consumer import exits, plan_report, status, sweep_certificate, sweep_report, task_report, why
 from consumer.cli import cli
 from consumer.settings import Settings, load_settings
 from handlers.contract import PermanentError
 from handlers.csv_to_iceberg.csv import errors
-from handlers.csv_to_iceberg.csv.options import Options
 from handlers.csv_to_iceberg.lake import refusals
 from tests.conftest import KNOWN_VARIABLES
 
@@ -77,19 +76,20 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_configuration_examples_are_accepted(page: Path, tmp_path: Path) -> None:
+def test_configuration_examples_are_accepted(page: Path, tmp_path: Path, generator: ModuleType) -> None:
     for example in blocks(page, "toml"):
         (tmp_path / "lakedrop.toml").write_text(example)
 
         for route in load_settings(tmp_path).routes:
-            Options.model_validate(route.options)
+            generator.BUILTIN[route.handler].options.model_validate(route.options)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_variables_are_settings(page: Path) -> None:
     known = KNOWN_VARIABLES | {f"LAKEDROP_{name.upper()}" for name in Settings.model_fields}
 
-    assert set(re.findall(r"LAKEDROP_[A-Z_]*[A-Z]", page.read_text("utf-8"))) <= known
+    named = re.findall(r"LAKEDROP_[A-Z_]*[A-Z]", page.read_text("utf-8"))
+    assert {name.partition("__")[0] for name in named} <= known
 
 
 def test_every_reason_a_file_fails_for_is_explained() -> None:
@@ -172,7 +172,11 @@ def test_every_exit_code_is_explained() -> None:
         status.Group,
         status.Unsettled,
         status.Failed,
-        sweep.Report,
+        status.SinkAway,
+        task_report.TaskGroup,
+        task_report.TaskState,
+        sweep_report.Report,
+        sweep_certificate.Certificate,
         plan_report.Planned,
         plan_report.Target,
         plan_report.Totals,
@@ -189,7 +193,10 @@ def test_every_key_of_the_json_is_described(record: type) -> None:
     assert {field.name for field in fields(record)} <= set(re.findall(r"`(\w+)`", section))
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"])
+@pytest.mark.parametrize(
+    "lock",
+    [*(f"requirements{which}.lock" for which in ("", "-dev", "-bench")), "tests/stack/superset-requirements.txt"],
+)
 def test_lock_files_are_hashed_and_name_no_index(lock: str) -> None:
     lines = (ROOT / lock).read_text("utf-8").splitlines()
     pins = [number for number, line in enumerate(lines) if re.match(r"[\w.-]+==", line)]

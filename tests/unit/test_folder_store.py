@@ -15,8 +15,9 @@ from xxhash import xxh3_128
 from consumer import folder_file, folder_store, folder_walk, ledger_etags
 from consumer.etag_cache import FileStamp
 from consumer.folder_store import FolderStore
-from consumer.ledger import Ledger, sqlite_engine
+from consumer.ledger import Ledger
 from consumer.ledger_etags import FolderEtags
+from consumer.ledger_sqlite import sqlite_engine
 from consumer.store import UNSTABLE, AccessDenied, NoSuchBucket
 from handlers.contract import ObjectChanged, ObjectGone, PermanentError, StoredObject, TransientError
 from tests.etags import MemoryEtagCache
@@ -411,7 +412,7 @@ async def test_etags_of_files_that_are_gone_are_forgotten(folder: Folder) -> Non
 async def test_inode_of_64_bits_is_kept_in_the_ledger(inode: int) -> None:
     status = os.stat_result((0o100644, inode, 1, 1, 0, 0, 3, 0, 0, 0), {"st_mtime_ns": 1, "st_ctime_ns": 1})
     stamp = FileStamp.of(status)
-    ledger = Ledger(sqlite_engine(None), run=inline, clock=lambda: 1, new_id=lambda: "id")
+    ledger = Ledger(sqlite_engine(None, inline), clock=lambda: 1, new_id=lambda: "id")
     await ledger.open()
     etags = FolderEtags(ledger)
     await etags.put_many("b", {"k": (stamp, "e"), "l": (stamp, "f")})
@@ -423,7 +424,7 @@ async def test_inode_of_64_bits_is_kept_in_the_ledger(inode: int) -> None:
 
 async def test_keys_of_a_large_bucket_are_told_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_etags, "PAGE", 2)
-    ledger = Ledger(sqlite_engine(None), run=inline, clock=lambda: 1, new_id=lambda: "id")
+    ledger = Ledger(sqlite_engine(None, inline), clock=lambda: 1, new_id=lambda: "id")
     await ledger.open()
     etags = FolderEtags(ledger)
     stamp = FileStamp(1, 1, 1, 1)
@@ -475,6 +476,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     def refused(path: bytes, *_: Any, **__: Any) -> Any:
         raise OSError(error, os.strerror(error), path)
 
+    monkeypatch.setattr(folder_file, "_opened", refused)
     monkeypatch.setattr(folder_file, "open", refused, raising=False)
 
 

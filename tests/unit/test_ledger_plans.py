@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
-from consumer.ledger import Ledger, sqlite_engine
-from consumer.ledger_views import Units
+from consumer import ledger_views
+from consumer.ledger import Ledger
+from consumer.ledger_sqlite import sqlite_engine
+from consumer.ledger_views import Selection, Units
 from consumer.protocol import Settlement, Status
 from consumer.workitem import UnitKey
 from handlers.contract import Receipt
@@ -22,8 +26,9 @@ class Spy:
     """A ledger in memory, and the plans of what is run on it."""
 
     def __init__(self) -> None:
-        self.engine = sqlite_engine(None)
-        self.ledger = Ledger(self.engine, run=inline, clock=lambda: 1000, new_id=CountingIds())
+        engine = sqlite_engine(None, inline)
+        self.engine = engine.database
+        self.ledger = Ledger(engine, clock=lambda: 1000, new_id=CountingIds())
 
     @contextmanager
     def watching(self) -> Iterator[list[str]]:
@@ -88,6 +93,26 @@ async def test_no_query_of_a_sweep_reads_more_than_its_range() -> None:
     await spy.ledger.aclose()
 
     assert_none_scans(plans)
+
+
+async def test_no_page_of_rows_reads_those_before_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_views, "PAGE", 2)
+    monkeypatch.setattr(ledger_views, "LEAST_PART", 1)
+    spy = Spy()
+    await spy.ledger.open()
+    units = Units(spy.ledger)
+    names = [f"u{number}" for number in range(9)]
+    await units.rebuild([(UnitKey("h", "b", name), Receipt("x", "1", "t", {}), None) for name in names])
+    with spy.watching() as plans:
+        assert [row.unit async for row in units.between("h", "b", "u1", "u7")] == names[2:8]
+        assert [row.unit async for row in units.between("h", "b", "a", None, "u")] == names
+        assert [row.unit async for row in units.select("h", "b", Selection(prefix="u"))] == names
+        assert [row[0] async for rows in units.pages("h", "b", "", None) for row in rows] == names
+        assert await units.splits(["h"], "b", "u0", None, 4) == ["u3", "u5", "u7"]
+    await spy.ledger.aclose()
+
+    assert_none_scans(plans)
+    assert [plan for plan in plans if len(re.findall(r"units\.unit >", plan)) != 1] == []
 
 
 async def test_unsettled_rows_are_found_by_their_deadlines_without_reading_receipts() -> None:

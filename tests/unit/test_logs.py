@@ -4,10 +4,13 @@ import json
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from pyiceberg.catalog import delete_files
+from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from consumer import logs
 
@@ -124,6 +127,18 @@ def test_chatty_library_is_heard_from_warnings_on(library: str, capsys: pytest.C
     logging.getLogger(library).warning("worth knowing")
 
     assert [line["event"] for line in lines(capsys)] == ["worth knowing"]
+
+
+def test_old_metadata_that_the_catalog_itself_deleted_is_not_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("json")
+    gone = f"file://{tmp_path}/gone"
+
+    delete_files(PyArrowFileIO(), {gone}, "metadata")
+    assert capsys.readouterr().err == ""
+    delete_files(PyArrowFileIO(), {gone}, "data")
+    assert "Failed to delete data file" in capsys.readouterr().err
 
 
 def test_warnings_become_log_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,12 @@ from consumer.plan_app import open_planning
 from consumer.plan_report import Planned, Totals
 from consumer.router import Route, Router
 from consumer.routes import HandlerKind
-from consumer.settings import RouteSettings, Settings
+from consumer.settings import Settings
+from consumer.settings_routes import RouteSettings
 from consumer.terminal import console
 from consumer.watched import Watched
-from handlers.contract import ABSENT, Forecast, ObjectRef, PermanentError, Receipt, Skip, StoredObject, Unit
+from handlers.contract import ABSENT, ObjectRef, PermanentError, Receipt, Skip, StoredObject, Unit
+from handlers.planner import Forecast
 from tests.apps import BUCKET, Options, drop, opened, settle
 from tests.fakes import FakeHandler, MemoryStore
 
@@ -228,7 +230,8 @@ def test_details_of_wide_and_foreign_files_fit_the_terminal(
         *([f"c{number}", "DOUBLE", "5 of 5 values", 5, 5, None, 0] for number in range(400)),
     ]
     detail = {
-        "encoding": "cp1252", "delimiter": ";", "quote": "'", "escape": "\\", "header_line": 3, "compression": "gzip",
+        "encoding": "cp1252", "delimiter": ";", "quote": "'", "escape": "\\", "header_line": 3, "skipped_lines": 2,
+        "compression": "gzip",
         "dialect_reason": "semicolon: 1,000 of 1,000 records have 403 cells; comma: 12", "columns": columns,
         "column_count": 5000, "warnings": ["a quote is never closed"],
         "rejects": [{"record": 5, "line": None, "text": "一" * 300, "reason": "2 cells, the file has 403 columns"}],
@@ -244,7 +247,7 @@ def test_details_of_wide_and_foreign_files_fit_the_terminal(
     assert max(map(cell_len, lines)) <= width
     assert all(line.startswith("    ") for line in lines)
     for words in (
-        "read as gzip, cp1252, semicolon, quote ', escape \\, header on line 3 (above it: skipped)",
+        "read as gzip, cp1252, semicolon, quote ', escape \\, header on line 3, 2 lines skipped",
         "semicolon: 1,000 of 1,000 records have 403 cells; comma: 12",
         "warning: a quote is never closed",
         "rejected record 5: 2 cells, the file has 403 columns",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,11 +34,11 @@ DONE = Row(
     updated_at=NOW,
     db_now=NOW,
 )
-NEW = replace(DONE, status=Status.PENDING, applied_etag=None, observed_etag=None, open=True)
+NEW = DONE._replace(status=Status.PENDING, applied_etag=None, observed_etag=None, open=True)
 
 
 def decided(row: Row, head: str, *, keep: bool = False, fenced: bool = True, **columns: Any) -> Step:
-    return decide(replace(row, **columns), head, now=NOW, keep=keep, fenced=fenced)
+    return decide(row._replace(**columns), head, now=NOW, keep=keep, fenced=fenced)
 
 
 def test_version_in_the_sink_is_unchanged() -> None:
@@ -91,7 +90,7 @@ def test_forced_failed_unit_is_begun() -> None:
 
 
 def test_retry_waits_for_its_time() -> None:
-    retrying = replace(NEW, status=Status.RETRYING, observed_etag="a", wake_at=NOW + 1)
+    retrying = NEW._replace(status=Status.RETRYING, observed_etag="a", wake_at=NOW + 1)
     assert decided(retrying, "a") is Step.NOT_YET
     assert decided(retrying, "a", wake_at=NOW) is Step.BEGIN
     assert decided(retrying, "a", wake_at=None) is Step.BEGIN
@@ -109,12 +108,12 @@ def test_only_sinks_without_compare_and_swap_wait_for_an_earlier_holder() -> Non
 
 
 def test_row_is_settled_when_nobody_holds_it_and_nothing_is_due() -> None:
-    assert replace(DONE, lease_token=None).settled
+    assert DONE._replace(lease_token=None).settled
     assert not DONE.settled
-    assert not replace(DONE, lease_token=None, wake_at=NOW).settled
+    assert not DONE._replace(lease_token=None, wake_at=NOW).settled
 
 
 def test_row_is_gone_when_done_without_an_object() -> None:
-    assert replace(DONE, observed_etag=ABSENT).gone
+    assert DONE._replace(observed_etag=ABSENT).gone
     assert not DONE.gone
-    assert not replace(DONE, status=Status.FAILED, observed_etag=ABSENT).gone
+    assert not DONE._replace(status=Status.FAILED, observed_etag=ABSENT).gone

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from consumer import replay as module
 from consumer.app import App
+from consumer.candidates import Candidate
 from consumer.protocol import Status
-from consumer.replay import Candidate, Request
-from consumer.settings import RouteSettings
+from consumer.replay import Request
+from consumer.settings_routes import RouteSettings
 from tests.apps import BUCKET, ObedientHandler, drop, opened, settle
 
 HOUR = 3600
 
 
-def chosen(work: list[Candidate]) -> list[tuple[str, str]]:
+def chosen(work: Iterable[Candidate]) -> list[tuple[str, str]]:
     return [(candidate.key.unit, candidate.action) for candidate in work]
 
 
@@ -119,7 +121,7 @@ async def test_rows_are_chosen_by_what_the_ledger_says(tmp_path: Path) -> None:
         by_other = await app.replay.plan(Request(error_class="Other"))
 
     assert chosen(by_status.work) == chosen(by_class.work) == [("bad", "again")]
-    assert by_other.work == []
+    assert chosen(by_other.work) == []
 
 
 async def test_another_handler_version_chooses_only_what_the_sink_holds(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ async def test_another_handler_version_chooses_only_what_the_sink_holds(tmp_path
         app.replay._versions[handler.name] = "2"
         other = await app.replay.plan(Request(other_version=True))
 
-    assert same.work == []
+    assert chosen(same.work) == []
     assert chosen(other.work) == [("held", "again")]
 
 

@@ -1,11 +1,8 @@
 """A skipped test names what would provide what it needs, and fails where that ought to be installed."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.nested import run_pytest
 
 TESTS = """
 import pytest
@@ -28,7 +25,7 @@ def test_of_something_rare():
 
 PLUGIN = """
 from tests.conftest import *
-from tests.conftest import NEEDS, Need
+from tests.needs import NEEDS, Need
 NEEDS["a unicorn"] = Need(lambda: False, "look in the woods", may_be_missing_in_ci=True)
 """
 
@@ -36,19 +33,7 @@ NEEDS["a unicorn"] = Need(lambda: False, "look in the woods", may_be_missing_in_
 def run_tests(folder: Path, **variables: str) -> str:
     (folder / "conftest.py").write_text(PLUGIN)
     (folder / "test_something.py").write_text(TESTS)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = needs\nasyncio_default_fixture_loop_scope = function\n")
-    outer = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEDROP_", "PYTEST_", "COV_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "--color=no", str(folder)],
-        cwd=folder,
-        env={**outer, "PYTHONPATH": str(ROOT), **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.stdout
+    return run_pytest(folder, "-ra", **variables)
 
 
 def test_skips_name_the_command_that_provides_what_is_missing(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from rich.console import Console
 
 from consumer.app import App
 from consumer.exits import CommandError
-from consumer.settings import RouteSettings
+from consumer.settings_routes import RouteSettings
 from consumer.status import STATES, StatusReport, status_report
 from consumer.status_text import print_status
 from consumer.times import iso
 from consumer.why import Why, locate, why_report
 from consumer.why_text import print_why
+from handlers.tasks import Task
 from tests.apps import BUCKET, drop, opened, settle
 
 
@@ -343,3 +344,40 @@ async def test_bucket_must_be_named_where_several_are_routed(tmp_path: Path) -> 
         assert locate(app, "two/a.csv") == ("two", "a.csv")
         with pytest.raises(CommandError, match="one, two"):
             locate(app, "t/a.csv")
+
+
+# tasks
+
+
+async def test_tasks_are_counted_in_status_and_told_with_the_objects_they_concern(app: App) -> None:
+    drop(app, "a", "x")
+    await settle(app)
+    target = (await why_of(app, "a")).holds
+    assert target is not None
+    await app.task_rows.ask("fake", [Task("tell", target.target, "1"), Task("tell", "other", "1")])
+    row = await app.task_rows.due("fake")
+    assert row is not None
+    await app.task_rows.failed(row, "ServiceUnusable", "nobody answers", 60)
+
+    status = await status_report(app)
+    why = await why_of(app, "a")
+
+    (group,) = status.tasks
+    assert (group.name, group.done, group.pending, group.retrying) == ("tell", 0, 0, 2), "both need the same service"
+    assert group.worst is not None
+    assert "Tasks of tell: 2 retrying" in status_lines(status)
+    assert "nobody answers; again" in status_lines(status)
+    (task,) = why.tasks
+    assert (task.state, task.error, task.attempts) == ("retrying", "nobody answers", 1)
+    assert "tell      retrying, nobody answers; again" in why_lines(app, why)
+    json.dumps(status.json())
+
+    await app.task_rows.hasten("fake")
+    for _ in range(2):
+        row = await app.task_rows.due("fake")
+        assert row is not None
+        await app.task_rows.done(row, {"dataset": 7})
+
+    why = await why_of(app, "a")
+    assert "tell      done, dataset 7, since" in why_lines(app, why)
+    assert "Tasks of tell: 2 done" in status_lines(await status_report(app))

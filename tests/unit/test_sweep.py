@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
-from consumer import ledger_views, sweep
-from consumer.ledger_views import Sweeps
+from consumer import ledger_views, sweep, sweep_listing, sweep_side
+from consumer.ledger_leases import Leases
+from consumer.ledger_sweeps import Sweeps
 from consumer.protocol import Status
 from consumer.router import Route, Router
 from consumer.store import AccessDenied
-from consumer.sweep import LEASE as SWEEP_LEASE
-from consumer.sweep import Report, Sweeper
+from consumer.sweep_areas import LEASE as SWEEP_LEASE
+from consumer.sweep_report import Report
+from consumer.sweep_side import Side
 from consumer.workitem import bulk_queue, decode
 from handlers.contract import ABSENT, PermanentError, StoredObject, TransientError
 from tests.fakes import FakeHandler, RouteOptions
 from tests.rig import BUCKET, Rig, rig
-from tests.virtual_loop import virtual
+from tests.virtual_loop import EPOCH_MS, virtual
 
 REMOVE = RouteOptions(on_delete="remove")
 
@@ -87,6 +89,26 @@ async def test_object_that_no_event_told_of_is_hinted() -> None:
         assert await hinted(made) == ["x"]
         assert counts(report) == {"listed": 1, "new": 1}
         assert not report.agrees
+
+
+@virtual
+async def test_differences_among_runs_of_settled_units_are_found_wherever_they_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep_side, "RUN", 3)
+    async with rig(options=REMOVE) as made:
+        await ingest(made, **dict.fromkeys([f"u{number:02}" for number in range(20)], "1"))
+        for unit in ("u00", "u05", "u19"):
+            made.store.put(BUCKET, unit, "another")
+        for unit in ("u02", "u03", "u18"):
+            made.store.delete(BUCKET, unit)
+        for unit in ("a", "u08+", "u11+", "u11++", "z"):
+            made.store.put(BUCKET, unit, "1")
+        report = await made.sweeper.sweep()
+
+        assert counts(report) == {"listed": 22, "matched": 14, "new": 5, "changed": 3, "vanished": 3}
+        news = ["a", "u00", "u02", "u03", "u05", "u08+", "u11+", "u11++", "u18", "u19", "z"]
+        assert sorted(await hinted(made)) == news
 
 
 @virtual
@@ -394,15 +416,15 @@ async def test_brake_counts_units_the_store_does_not_tell_about() -> None:
 
 @virtual
 async def test_memory_does_not_grow_with_the_units_that_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "REMEMBERED", 2)
+    monkeypatch.setattr(sweep_side, "REMEMBERED", 2)
     remembered: list[int] = []
-    release = Sweeper._release
+    release = sweep_side.release
 
-    async def counting(self: Sweeper, side: Any, report: Report) -> None:
-        remembered.append(len(side.braked))
-        await release(self, side, report)
+    async def counting(sides: Sequence[Side]) -> int:
+        remembered.append(sum(len(side.braked) for side in sides))
+        return await release(sides)
 
-    monkeypatch.setattr(Sweeper, "_release", counting)
+    monkeypatch.setattr(sweep, "release", counting)
     async with rig(options=REMOVE, max_vanish=1) as made:
         await ingest(made, a="1", b="2", c="3", d="4")
         for key in "abcd":
@@ -416,7 +438,7 @@ async def test_memory_does_not_grow_with_the_units_that_vanished(monkeypatch: py
 
 @virtual
 async def test_vanished_units_too_many_to_remember_go_with_the_next_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "REMEMBERED", 2)
+    monkeypatch.setattr(sweep_side, "REMEMBERED", 2)
     async with rig(options=REMOVE, max_vanish=0) as made:
         await ingest(made, **{f"k{number:02}": "x" for number in range(60)})
         for key in ("k00", "k01", "k02"):
@@ -511,7 +533,35 @@ async def test_folder_is_one_unit_even_if_others_take_some_of_its_objects() -> N
         assert counts(report) == {"listed": 4, "unrouted": 1, "matched": 1, "new": 1}
 
 
+@virtual
+async def test_first_units_are_hinted_while_the_rest_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_listing, "FIRST_PAGE", 2)
+    monkeypatch.setattr(sweep, "PAGE", 5)
+    seen: list[tuple[int, int]] = []
+    async with rig() as made:
+        for number in range(20):
+            made.store.put(BUCKET, f"{number:02}", "a")
+        await made.sweeper.sweep(progress=lambda report: seen.append((report.listed, report.new)))
+
+    assert seen == [(listed, listed) for listed in (2, 6, 11, 16, 20)]
+
+
 # Reports, and one at a time
+
+
+@virtual
+async def test_a_sweep_of_some_buckets_leaves_the_others_alone_and_puts_off_no_scheduled_one() -> None:
+    routes = [
+        Route("all", BUCKET, "", (), "fake", REMOVE),
+        Route("gone", "attic", "", (), "fake", REMOVE),
+    ]
+    async with rig(routes=routes) as made:
+        made.store.put(BUCKET, "x", "a")
+        report = await made.sweeper.sweep(["attic", "of no route"], next_in=3600)
+
+        assert (report.areas, report.unswept, report.listed) == (["attic"], ["attic"], 0)
+        assert await hinted(made) == []
+        assert await Leases(made.ledger).take(SWEEP_LEASE, "another")
 
 
 @virtual
@@ -524,6 +574,7 @@ async def test_bucket_that_cannot_be_listed_is_an_error_of_the_report() -> None:
         await ingest(made, x="a")
         report = await made.sweeper.sweep()
 
+        assert report.unswept == ["attic"]
         assert report.errors == ["bucket attic: no bucket attic"]
         assert counts(report) == {"listed": 1, "matched": 1}
         assert not report.agrees
@@ -556,10 +607,54 @@ async def test_what_this_user_may_not_see_has_not_vanished_and_the_rest_is_swept
         monkeypatch.setattr(made.store, "list", denied_list)
         report = await made.sweeper.sweep()
 
+        assert report.unswept == [BUCKET]
         assert report.errors == [f"bucket {BUCKET}: secret: Permission denied"]
         assert (report.changed, report.new, report.vanished, report.unanswered) == (1, 1, 1, 1)
         assert sorted(await hinted(made)) == ["a", "new", "z"]
         assert not report.agrees
+
+
+@virtual
+async def test_limited_sweep_hands_over_at_its_rate_and_delays_nothing_that_events_tell_of() -> None:
+    async with rig(sweep_rate=2) as made, made.running():
+        for number in range(101):
+            made.store.put(BUCKET, f"old{number:03}", "a")
+        begun = made.clock()
+        sweeping = asyncio.create_task(made.sweeper.sweep())
+        await made.until(10)
+        made.store.put(BUCKET, "x", "a")
+        told = made.clock()
+        await made.hint("x")
+        live = await made.until(11)
+        waited = made.clock() - told
+        report = await sweeping
+
+        assert (live.key.unit, waited) == ("x", 0)
+        assert counts(report) == {"listed": 101, "new": 101}
+        assert made.clock() - begun == 50_000
+
+
+@virtual
+async def test_sweeps_of_one_process_share_their_rate() -> None:
+    async with rig(sweep_rate=1) as made:
+        for number in range(10):
+            made.store.put(BUCKET, f"{number}", "a")
+        await asyncio.gather(*(made.sweeper.sweep_now() for _ in range(2)))
+
+        assert made.clock() - EPOCH_MS == 19_000
+
+
+@virtual
+async def test_units_that_the_brake_lets_go_keep_to_the_rate() -> None:
+    async with rig(options=REMOVE, sweep_rate=1) as made:
+        await ingest(made, a="1", b="1", c="1")
+        for unit in "abc":
+            made.store.delete(BUCKET, unit)
+        begun = made.clock()
+        await made.sweeper.sweep()
+
+        assert await hinted(made) == ["a", "b", "c"]
+        assert made.clock() - begun == 2000
 
 
 @virtual

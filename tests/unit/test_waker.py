@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from consumer.broker_port import BrokerUnavailable
+from consumer.ledger_again import LedgerUnavailable
 from consumer.waker import Waker
 from consumer.workitem import bulk_queue, work_queue
 from tests.rig import LEASE, rig
@@ -38,16 +41,41 @@ async def test_row_of_a_handler_this_process_lacks_is_left_to_others() -> None:
 
 
 @virtual
+async def test_an_outage_of_the_ledger_is_a_line_of_the_log_without_a_traceback() -> None:
+    async with rig() as made:
+        wake, calls = made.ledger.wake, 0
+
+        async def away(most: int, **options: Any) -> list[object]:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise LedgerUnavailable("the ledger's database does not answer")
+            return [*await wake(most, **options)]
+
+        made.ledger.wake = away  # type: ignore[method-assign, assignment]  # a ledger that is away once
+        with capture_logs() as lines:
+            waking = asyncio.create_task(made.waker.run())
+            await asyncio.sleep(LEASE)
+            waking.cancel()
+            await asyncio.gather(waking, return_exceptions=True)
+
+    assert calls > 1
+    (failed,) = [line for line in lines if line["event"] == "waker.failed"]
+    assert (failed["log_level"], failed["reason"]) == ("warning", "the ledger's database does not answer")
+    assert "exc_info" not in failed
+
+
+@virtual
 async def test_waker_survives_a_ledger_that_does_not_answer() -> None:
     async with rig() as made:
         wake, calls = made.ledger.wake, 0
 
-        async def flaky(most: int) -> list[object]:
+        async def flaky(most: int, **options: Any) -> list[object]:
             nonlocal calls
             calls += 1
             if calls == 1:
                 raise sa.exc.OperationalError("UPDATE", {}, Exception("locked"))
-            return [*await wake(most)]
+            return [*await wake(most, **options)]
 
         made.ledger.wake = flaky  # type: ignore[method-assign, assignment]  # a ledger that fails once
         made.store.put("drop", "x", "a")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +26,9 @@ from handlers.contract import (
     PermanentError,
     Receipt,
     Skip,
+    StoredObject,
     TransientError,
+    Unit,
 )
 from tests.fakes import FakeHandler, Pause, RouteOptions, store_is_down
 from tests.rig import BUCKET, LEASE, Rig, rig, when
@@ -67,6 +71,32 @@ async def test_object_reaches_the_sink_and_the_row_is_settled() -> None:
         assert row.settled
         assert settled.receipt == Receipt("a", "1", "dictionary", {"objects": 1})
         assert settled.record
+
+
+class Talkative(FakeHandler):
+    """Tells people what it found."""
+
+    async def apply(self, unit: Unit, objects: Sequence[StoredObject], claim: Claim) -> Receipt:
+        return replace(await super().apply(unit, objects, claim), detail={"columns": ["id"]})
+
+
+@virtual
+async def test_what_a_receipt_tells_people_is_in_the_row_and_not_in_the_timeline_too() -> None:
+    async with rig(handler=Talkative()) as made, made.running():
+        made.store.put(BUCKET, "x", "a")
+        await made.hint("x")
+        await made.until(1)
+        row = await made.row("x")
+        (done,) = await made.history.timeline(row.key)
+
+        assert row.receipt is not None
+        assert row.receipt.detail == {"columns": ["id"]}
+        assert done.detail["receipt"] == {
+            "fingerprint": "a",
+            "handler_version": "1",
+            "target": "dictionary",
+            "counts": {"objects": 1},
+        }
 
 
 @virtual
@@ -1389,6 +1419,7 @@ async def test_worker_needs_nobody_who_listens() -> None:
             broker=made.broker,
             policy=made.worker._reconciler._policy,
             gate=made.gate,
+            sink=made.sink,
         )
         made.store.put(BUCKET, "x", "a")
         async with made.running():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,7 +49,7 @@ def test_hint_is_a_structured_cloud_event() -> None:
 
 def test_headers_let_a_person_read_the_queue() -> None:
     assert encode(HINT).headers == {"key": "b/dir/k.csv", "reason": "event"}
-    failed = replace(HINT, kind="replay", error="row 7: no")
+    failed = HINT._replace(kind="replay", error="row 7: no")
     assert encode(failed).headers == {"key": "b/dir/k.csv", "reason": "event", "error": "row 7: no"}
 
 
@@ -65,10 +64,32 @@ def test_hint_moved_by_hand_without_its_properties_is_read() -> None:
     assert decode(Message(encode(HINT).body, "", {}, "")) == HINT
 
 
-names = st.text(min_size=1)
+def test_hint_that_stays_in_the_process_is_not_written() -> None:
+    assert decode(encode(HINT)) is HINT
+
+
+@pytest.mark.parametrize("unit", ["a\0b", "a\ud83d"])
+def test_hint_that_stays_in_the_process_names_nothing_that_no_ledger_holds(unit: str) -> None:
+    with pytest.raises(BadMessage, match="a NUL or half a surrogate pair"):
+        decode(encode(HINT._replace(key=HINT.key._replace(unit=unit))))
+
+
+def test_message_gets_more_headers() -> None:
+    message = encode(HINT)
+    assert message.with_headers(error="no") == Message(
+        message.body, message.content_type, {**message.headers, "error": "no"}, message.id
+    )
+
+
+def written(hint: Hint) -> Message:
+    message = encode(hint)
+    return Message(message.body, message.content_type, message.headers, message.id)
+
+
+names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 hints = st.builds(
     Hint,
-    key=st.builds(UnitKey, handler=names, bucket=st.text(), unit=names),
+    key=st.builds(UnitKey, handler=names, bucket=names | st.just(""), unit=names),
     kind=st.sampled_from(["changed", "replay", "task"]),
     reason=st.text(),
     id=names,
@@ -80,12 +101,12 @@ hints = st.builds(
 
 @given(hints)
 def test_written_hint_reads_back(hint: Hint) -> None:
-    assert decode(encode(hint)) == hint
+    assert decode(written(hint)) == hint
 
 
 @given(hints, st.integers())
 def test_hint_of_any_time_can_be_written(hint: Hint, time: int) -> None:
-    assert decode(encode(replace(hint, time=time))).time == min(max(time, 0), LATEST)
+    assert decode(written(hint._replace(time=time))).time == min(max(time, 0), LATEST)
 
 
 def changed(**changes: Any) -> bytes:
@@ -107,6 +128,8 @@ DATA = json.loads(encode(HINT).body)["data"]
         (changed(data=None), "field `data` is not an object"),
         (changed(data=DATA | {"handler": 7}), "field `handler` is not a string"),
         (changed(data=DATA | {"unit": ""}), "fields `data.handler` and `data.unit` must not be empty"),
+        (changed(data=DATA | {"unit": "a\0b"}), "a NUL or half a surrogate pair in `data`"),
+        (changed(data=DATA | {"bucket": "a\ud83d"}), "a NUL or half a surrogate pair in `data`"),
         (changed(data=DATA | {"error": 7}), "field `error` is not a string"),
         (changed(time="soon"), "field `time` is no timestamp: 'soon'"),
         (changed(time="2026-11-20T23:54:03"), "field `time` has no offset"),

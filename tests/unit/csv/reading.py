@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -44,11 +45,13 @@ class Reading:
         return {column.name: column.type.value for column in self.report.columns}
 
 
-def cooked(data: bytes, pins: Pins | None = None, **options: object) -> Reading:
-    """Read a file as a small one; raises what the file failed with."""
+def cooked(data: bytes, pins: Pins | None = None, **options: Any) -> Reading:
+    """Read a file as a small one, if it is not too wide for that; raises what the file failed with."""
     result = cook([SmallFile(Source("t/f.csv", "e"), data)], pins or {}, Memory(), Options.model_validate(options))
     for failure in result.failures.values():
         raise failure
+    if result.too_large:
+        return streamed(data, pins, **options)
     (part,) = result.parts
     assert part.report.records == part.report.rows + part.report.rejected
     assert part.report.rows == part.table.num_rows

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.csv_to_iceberg.csv import blocks, exact, joining, tokenise
-from handlers.csv_to_iceberg.csv.account import breaks_within, line_breaks, line_feeds
+from handlers.csv_to_iceberg.csv.account import breaks_within, line_breaks, line_ends
 from handlers.csv_to_iceberg.csv.errors import CsvError
 from handlers.csv_to_iceberg.csv.records import fed_records
 from tests.unit.csv.reading import Reading, cooked, streamed
@@ -27,7 +27,7 @@ ROWS = [(1, "a\nb"), (2, "c"), (4, "f\r\n\r\ng")]
 @given(st.text(st.sampled_from("ab\n\r"), max_size=40).map(str.encode))
 def test_runs_of_line_ends_are_counted(text: bytes) -> None:
     assert line_breaks(text) == len(re.findall(rb"[\r\n]+", text))
-    assert line_feeds(text) == (text.count(b"\n"), line_breaks(text))
+    assert line_ends(text) == (text.count(b"\n"), text.count(b"\r"), line_breaks(text))
 
 
 @pytest.mark.parametrize("gap", [65_535, 65_536, 65_537])
@@ -79,4 +79,4 @@ def test_a_record_that_the_exact_reader_loses_fails_the_file(read: Read, monkeyp
     )
 
     with pytest.raises(CsvError, match="lakedrop would lose some"):
-        read(b'id, name\n1, a\n2, "b"\n3, c\n')
+        read(b'id, name\n1, a\n2, "b"\n3, "c" d\n4, "e"\n')

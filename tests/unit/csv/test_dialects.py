@@ -101,6 +101,73 @@ def test_stray_quote_does_not_reach_the_next_quoted_cell(read: Read) -> None:
     assert "in 1 record" in reading.report.warnings[0]
 
 
+@pytest.mark.parametrize("next_cell", ['"c, d"', '"c\nd, e"'])
+def test_quote_that_is_never_closed_does_not_take_the_next_record_for_its_cell(read: Read, next_cell: str) -> None:
+    reading = read(f'id,title,n\n1,"a, b",5\n2,"open, cell,6\n3,{next_cell},7\n4,x,8\n'.encode())
+
+    assert reading.rows == [(1, "a, b", 5), (3, next_cell.strip('"'), 7), (4, "x", 8)]
+    assert [(reject.line, reject.text) for reject in reading.report.rejects] == [(3, '2,"open, cell,6')]
+
+
+def test_damaged_cell_goes_on_over_lines_that_are_no_records(read: Read) -> None:
+    reading = read(b'id,title,n\n1,"b\nc, d, e\nsay "a" end",5\n2,"x, y",6\n')
+
+    assert reading.rows == [(1, 'b\nc, d, e\nsay "a" end', 5), (2, "x, y", 6)]
+
+
+def test_apostrophes_that_close_in_another_record_are_no_quotes(read: Read) -> None:
+    reading = read(b"n,word,m\n1,'tis,1\n2,dogs',2\n3,'cause',3\n4,'90s,4\n5,boys',5\n6,'round',6\n")
+
+    assert reading.rows[:3] == [(1, "'tis", 1), (2, "dogs'", 2), (3, "'cause'", 3)]
+    assert len(reading.rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("'a','b'\n'1','x\ny'\n'2','z'\n'3','p\nq, r'\n", [(1, "x\ny"), (2, "z"), (3, "p\nq, r")]),
+        (
+            "'name','address'\n'Ann','Main St 1\nRome, Italy'\n'Bob','High St 2\nOslo, Norway'\n",
+            [("Ann", "Main St 1\nRome, Italy"), ("Bob", "High St 2\nOslo, Norway")],
+        ),
+        (
+            "id,note\n0,'first line\nsecond, line'\n1,'third line\nfourth, line'\n",
+            [(0, "first line\nsecond, line"), (1, "third line\nfourth, line")],
+        ),
+    ],
+)
+def test_apostrophes_enclose_cells_of_several_lines(read: Read, text: str, rows: list[tuple[object, ...]]) -> None:
+    assert read(text.encode()).rows == rows
+
+
+def test_blanks_part_cells_that_are_all_quoted(read: Read) -> None:
+    assert read(b'"name" "city"\n"Ann" "New York"\n"Bob" "Oslo"\n').rows == [("Ann", "New York"), ("Bob", "Oslo")]
+
+
+@pytest.mark.parametrize("head", [",count", ",0"])
+def test_an_index_without_a_name_is_no_part_of_a_decimal_comma(read: Read, head: str) -> None:
+    reading = read(f"{head}\n0,5\n1,7\n2,9\n".encode())
+
+    assert reading.rows == [(0, 5), (1, 7), (2, 9)]
+
+
+def test_a_record_of_tabs_is_a_row_also_where_blanks_belong_to_no_cell(read: Read) -> None:
+    rows = "".join(f"{n}\t x\n" for n in range(8))
+    reading = read(f"a\t b\n{rows}\t\n{rows}".encode())
+
+    assert (len(reading.rows), reading.rows[8]) == (17, (None, None))
+
+
+def test_single_blanks_enclose_empty_cells_if_that_makes_all_records_alike(read: Read) -> None:
+    table = "".join(f'{n} {"" if n % 3 else "x"} "a b" {n * 2}\n' for n in range(1, 13))
+    reading = read(f"id note name n\n{table}".encode())
+    aligned = read(b"id  note  n\n10  x  20\n11  y  22\n12  z  24\n")
+
+    assert reading.rows[:3] == [(1, None, "a b", 2), (2, None, "a b", 4), (3, "x", "a b", 6)]
+    assert (len(reading.rows), reading.report.rejected) == (12, 0)
+    assert aligned.rows == [(10, "x", 20), (11, "y", 22), (12, "z", 24)]
+
+
 def test_names_may_stand_on_two_lines(read: Read) -> None:
     units = read(b"time,temp,wind\n(UTC),(degC),(m/s)\n2024-01-01,1.5,2.5\n2024-01-02,1.0,2.0\n")
     groups = read(b",2020,,2021,\nregion,m,f,m,f\nRome,1,2,3,4\nOslo,5,6,7,8\n")
@@ -117,6 +184,15 @@ def test_units_without_brackets_are_no_row(read: Read) -> None:
     assert len(reading.rows) == 3
 
 
+@pytest.mark.parametrize("units", [",,degC,m/s", "-,-,degC,m/s", ",,[degC],[m/s]", "-,[date],[degC],-"])
+def test_some_columns_of_values_have_no_unit(read: Read, units: str) -> None:
+    rows = "A,2024-01-01,1.5,2.5\nB,2024-01-02,1.0,2.0\nC,2024-01-03,1.25,2.5\n"
+    reading = read(f"site,day,temp,wind\n{units}\n{rows}".encode())
+
+    assert reading.table.column_names[2] == "temp_degc"
+    assert len(reading.rows) == 3
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -124,6 +200,8 @@ def test_units_without_brackets_are_no_row(read: Read) -> None:
         "a,,c\n1,,1\n2,,2\n3,,3\n",
         "odd,x,odd\n1,a,1\n2,b,2\n3,c,3\n4,d,4\n",
         "m,x,s\n1,a,1\n",
+        "[n/a],x,[NA]\n1,a,1\n2,b,2\n",
+        "[m],x,\n1,a,1\n2,b,2\n",
         "\0,,\ufdd0\n1,,2\n",
         ";,,;\n0,,0\n0,,0\n0,,0\n",
     ],
@@ -200,7 +278,8 @@ def test_names_and_the_line_below_may_be_of_different_widths(read: Read) -> None
     reading = read(b"t;\nd;t;\n?\n2;5;", types="varchar")
 
     assert reading.rows == [("d", "t"), ("2", "5")]
-    assert [reject.reason for reject in reading.report.rejects] == ["1 cell, the file has 3 columns"]
+    (reject,) = reading.report.rejects
+    assert reject.reason == "1 cell, the file has 2 columns and 1 without a name"
 
 
 @pytest.mark.parametrize("trailing", [1, 2, 4])

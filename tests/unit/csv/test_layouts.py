@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from handlers.csv_to_iceberg.csv.errors import EmptyFile, HeaderMissing, TooManyColumns
-from tests.unit.csv.reading import Reading
+from handlers.csv_to_iceberg.csv.errors import EmptyFile, HeaderMismatch, HeaderMissing, RecordTooLarge, TooManyColumns
+from tests.unit.csv.reading import Reading, streamed
 
 Read = Callable[..., Reading]
 
@@ -263,3 +263,65 @@ def test_apostrophes_that_close_a_cell_behind_a_delimiter_open_none(read: Read) 
     reading = read(b"'id','note'\n'Anna',''\n'Bob',''\n'Cy','x, y, '\n")
 
     assert reading.rows == [("Anna", None), ("Bob", None), ("Cy", "x, y, ")]
+
+
+@pytest.mark.parametrize("rows", ["1,2\n3,4\n5,6\n", "1,2\n" * 5_000])
+def test_a_header_with_more_cells_than_any_record_fails_the_file(read: Read, rows: str) -> None:
+    with pytest.raises(HeaderMismatch, match=r"line 2 has 3 cells.* the longest has 2"):
+        read(("sep=,\na,b,c\n" + rows).encode())
+
+
+def test_some_records_shorter_than_the_header_are_rejected(read: Read) -> None:
+    reading = read(b"a,b,c\n1,2\n3,4\n5,6,7\n")
+
+    assert reading.rows == [(5, 6, 7)]
+    assert reading.report.rejected == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x,nan\n1,2\n2,3\n",
+        "gene,true,false\na,1,2\nb,2,3\n",
+        "zip,big,sci,nan,neg,und\n12,1,1e5,NaN,-0,a_b\n13,2,1e6,3,-0,\n",
+    ],
+)
+def test_words_that_are_values_elsewhere_may_name_columns(read: Read, text: str) -> None:
+    reading = read(text.encode())
+
+    assert reading.table.column_names[:-1] == text.split("\n", maxsplit=1)[0].split(",")
+    assert len(reading.rows) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ann,true\nbob,false\ncid,true\n",
+        "ann,nan\nbob,3\ncid,4\n",
+        "ann,true,x\nbob,yes,3\ncid,no,4\n",
+        "ann,nan,1\nbob,3,2\ncid,4,3\n",
+        "ann,true\nbob,1\n",
+    ],
+)
+def test_first_rows_with_such_words_are_no_header(read: Read, text: str) -> None:
+    with pytest.raises(HeaderMissing):
+        read(text.encode())
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_any_number_of_blank_lines_may_stand_above_a_table(read: Read, line_end: str) -> None:
+    reading = read((line_end * 2_000_000 + line_end.join(["sep=;", "a;b", "1;2", "3"])).encode())
+
+    assert reading.rows == [(1, 2)]
+    assert reading.report.header_line == 2_000_002
+    assert reading.report.rejects[0].line == 2_000_004
+
+
+def test_more_blank_lines_than_a_record_may_be_long_are_not_kept_in_memory() -> None:
+    with pytest.raises(RecordTooLarge, match="blank lines"):
+        streamed(b"\n" * 5_000_000 + b"a,b\n1,2\n", max_record_bytes=1 << 20)
+
+
+def test_the_line_of_a_missing_header_counts_blank_lines(read: Read) -> None:
+    with pytest.raises(HeaderMissing, match="Line 3 looks like data"):
+        read(b"\n\n1,2\n3,4\n")

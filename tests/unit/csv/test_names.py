@@ -54,6 +54,12 @@ def test_long_folders_that_differ_at_the_end_stay_apart() -> None:
         (["2024", "1st"], ["col_2024", "col_1st"]),
         (["_source_file", "_rescued"], ["source_file", "rescued"]),
         (["Straße", "名前"], ["straße", "名前"]),
+        (["ล\u0e33ดับ", "ชื่อ ที่", "เมือง"], ["ล\u0e33ดับ", "ชื่อ_ที่", "เมือง"]),
+        (["क्रमांक", "ग्राहक का नाम", "क्ष"], ["क्रमांक", "ग्राहक_का_नाम", "क्ष"]),
+        (["பெயர்", "விலை (₹)"], ["பெயர்", "விலை"]),
+        (["مُحَمَّد"], ["مُحَمَّد"]),
+        (["क्\u200dष", "क्ष"], ["क्ष", "क्ष_2"]),
+        (["❤\ufe0f", "\u0301", "1\ufe0f\u20e3"], ["column_1", "column_2", "col_1"]),
     ],
 )
 def test_header_cells_become_columns(cells: list[str], names: list[str]) -> None:

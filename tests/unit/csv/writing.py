@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import lzma
 from collections.abc import Callable, Sequence
@@ -20,12 +21,21 @@ PACKERS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "gzip of two members": lambda data: gzip.compress(data[: len(data) // 2]) + gzip.compress(data[len(data) // 2 :]),
 }
 
+_MARKS: Final = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    """Encode; `utf-16-be marked` puts a byte order mark before what Python writes without."""
+    name, _, marked = encoding.partition(" ")
+    return (_MARKS[name] if marked else b"") + text.encode(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
     """A way to write a table."""
 
     delimiter: str = ","
+    """As written between cells, blanks and all: `, ` too."""
     quote: str = '"'
     quoting: Literal["needed", "all", "text", "none"] = "needed"
     """`text`: all cells but numbers. `none`: nothing in the table needs quotes."""
@@ -39,21 +49,32 @@ class Style:
     """Every record ends with a delimiter."""
     preamble: tuple[str, ...] = ()
     """Lines before the header."""
+    comments: tuple[tuple[int, str], ...] = ()
+    """Lines between records, each with the number of the row it stands above."""
+    aligned: bool = False
+    """Cells are filled up with blanks to the width of their column."""
+
+    @property
+    def mark(self) -> str:
+        """The delimiter without the blanks that belong to it, as a report names it."""
+        return self.delimiter.strip(" ") or " "
 
     def needs_quotes(self, cell: str) -> bool:
         """Tell whether a cell would not come back as it is without quotes."""
         return (
-            any(special in cell for special in (self.delimiter, self.quote, "\n", "\r"))
+            any(special in cell for special in (self.mark[0], self.quote, "\n", "\r"))
             or cell != cell.strip()
             or (self.escape == "backslash" and "\\" in cell)
+            or (self.mark == " " and cell.split() != [cell])
         )
 
     def cell(self, cell: str) -> str:
         """Write one cell."""
+        needed = self.needs_quotes(cell)
         quoted = {
-            "needed": self.needs_quotes(cell),
+            "needed": needed,
             "all": True,
-            "text": not cell.isdecimal(),
+            "text": needed or not cell.isdecimal(),
             "none": False,
         }[self.quoting]
         if not quoted:
@@ -64,12 +85,17 @@ class Style:
             cell = cell.replace(self.quote, 2 * self.quote)
         return self.quote + cell + self.quote
 
-    def text(self, table: Sequence[Sequence[str]]) -> str:
-        """Write a table, its header first."""
+    def text(self, table: Sequence[Sequence[str]], headers: int = 1) -> str:
+        """Write a table, its header of so many lines first."""
+        written = [[self.cell(cell) for cell in row] for row in table]
+        if self.aligned:
+            widths = [max(map(len, column)) for column in zip(*written, strict=True)]
+            written = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in written]
         lines = [f"sep={self.delimiter}"] if self.declared else []
         lines += self.preamble
-        for row in table:
-            line = self.delimiter.join(map(self.cell, row)) + self.delimiter * self.trailing
+        for number, row in enumerate(written, -headers):
+            lines += [text for above, text in self.comments if above == number]
+            line = self.delimiter.join(row) + self.delimiter * self.trailing
             # A record of one empty cell would be a blank line.
             lines.append(line or 2 * self.quote)
         return self.line_end.join(lines) + self.line_end * self.last_end

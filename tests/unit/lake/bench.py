@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,8 +24,6 @@ from handlers.csv_to_iceberg.lake.table import IcebergTable, Loaded
 
 T = TypeVar("T")
 
-NOW = 1_790_000_000_000
-
 
 @dataclass
 class Context:
@@ -37,10 +36,11 @@ class Context:
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
-        self._lanes = {lane: ThreadPoolExecutor(1, lane) for lane in ("cpu", "stream", "commit", "maintain")}
+        self._lanes = {lane: ThreadPoolExecutor(1, lane) for lane in ("cpu", "stream", "commit", "maintain", "ping")}
 
     def clock(self) -> int:
-        return NOW
+        """The machine's: a table that is made gets its time, and commits to it come later."""
+        return time.time_ns() // 1_000_000
 
     def new_id(self) -> str:
         return f"{next(self._ids) * 7919 % 65536:04x}-{next(self._ids)}-{id(self)}"

@@ -13,20 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitStateUnknownException
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.update import RemoveSnapshotsUpdate, TableRequirement, TableUpdate
-from pyiceberg.types import StringType
+from pyiceberg.types import NestedField, StringType
 
 from handlers.contract import ClaimLost, OutcomeUnknown
 from handlers.csv_to_iceberg.lake import committer as committer_module
 from handlers.csv_to_iceberg.lake import table as table_module
 from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
 from handlers.csv_to_iceberg.lake.committer import TableCommitter, WindowLimits
+from handlers.csv_to_iceberg.lake.expiry import expire_snapshots
 from handlers.csv_to_iceberg.lake.query import query
 from handlers.csv_to_iceberg.lake.shape import ShapeChanged
-from handlers.csv_to_iceberg.lake.snapshot import expire_snapshots
 from handlers.csv_to_iceberg.lake.staged import STAGED_MILLISECONDS
-from tests.unit.lake.bench import NOW, Bench, part
+from tests.unit.lake.bench import Bench, part
 from tests.unit.lake.conftest import NewBench
 
 Hook = Callable[[], None]
@@ -67,6 +68,20 @@ def sequence_number(bench: Bench) -> int:
     snapshot = bench.loaded().current_snapshot()
     assert snapshot is not None
     return snapshot.sequence_number or 0
+
+
+async def test_namespace_that_another_made_between_look_and_insert_is_used(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.lake.catalog.create_namespace("lakehouse")
+    answers = [False]
+    real = bench.lake.catalog.namespace_exists
+    monkeypatch.setattr(bench.lake.catalog, "namespace_exists", lambda name: answers.pop() if answers else real(name))
+
+    bench.lake.create("lakehouse.other", Schema(NestedField(1, "n", StringType())), {})
+
+    assert answers == []
+    assert bench.lake.catalog.table_exists("lakehouse.other")
 
 
 async def test_two_committers_never_put_a_key_in_twice(new_bench: NewBench) -> None:
@@ -162,7 +177,8 @@ async def test_rows_whose_new_names_took_long_to_give_are_staged_again(
     staged = table.stage(loaded, loaded.shape, [part("t/a.csv", {"n": [1, 1]})], 0)
 
     def slow(*_: object) -> None:
-        monkeypatch.setattr(table, "_clock", lambda: NOW + STAGED_MILLISECONDS + 1)
+        later = bench.context.clock() + STAGED_MILLISECONDS + 1
+        monkeypatch.setattr(table, "_clock", lambda: later)
 
     monkeypatch.setattr(table_module, "_copy", slow)  # byte by byte on a remote store
     again = table.again(loaded, staged)
@@ -276,7 +292,7 @@ async def test_two_windows_with_new_columns_are_kept_apart_from_somebody_elses(
     new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench, other = new_bench(), new_bench()
-    committer = TableCommitter(bench.table(), bench.kitchen.cook, bench.context, WindowLimits(0.3, 1, 1 << 25))
+    committer = TableCommitter(bench.table(), bench.kitchen.cook, bench.context, WindowLimits(0.3, 2000, 1))
     await bench.put({"t/a.csv": {"n": [1]}}, committer=committer)
 
     def adds_a_column() -> None:
@@ -430,7 +446,7 @@ async def test_a_snapshot_that_somebody_rolled_back_to_is_not_expired(bench: Ben
     loaded = bench.loaded()
     first = loaded.metadata.snapshots[0].snapshot_id
     bench.loaded().manage_snapshots().set_current_snapshot(first).commit()
-    expire_snapshots(loaded, 1)
+    expire_snapshots(loaded, 1, now=loaded.metadata.last_updated_ms)
 
     assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 0)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from pyiceberg.types import DecimalType
+from pyiceberg.types import DecimalType, StringType
 
 from handlers.csv_to_iceberg.lake.lake import NO_RETRY
 from handlers.csv_to_iceberg.lake.refusals import ForeignTable, ReservedTable, UnsupportedColumn, UnsupportedTable
@@ -93,3 +93,30 @@ async def test_upper_case_columns_of_somebody_else_are_the_same_columns(bench: B
     await bench.put({"t/b.csv": {"n": [2]}})
 
     assert bench.rows("lakehouse.t", "N") == [("t/a.csv", 1), ("t/b.csv", 2)]
+
+
+async def test_a_table_whose_column_of_sources_was_renamed_is_refused_until_it_is_back(bench: Bench) -> None:
+    await bench.put({"t/a.csv": {"n": [1]}})
+    with bench.loaded().update_schema() as update:
+        update.rename_column("_source_file", "origin")
+    for _ in range(2):
+        with pytest.raises(UnsupportedTable, match=r"RENAME COLUMN origin TO _source_file"):
+            await bench.put({"t/a.csv": {"n": [2]}})
+    with bench.loaded().update_schema() as update:
+        update.rename_column("origin", "_source_file")
+    await bench.put({"t/a.csv": {"n": [3]}})
+
+    assert bench.rows("lakehouse.t", "n") == [("t/a.csv", 3)]
+
+
+async def test_a_table_whose_column_of_sources_was_dropped_and_made_again_is_refused(bench: Bench) -> None:
+    await bench.put({"t/a.csv": {"n": [1]}})
+    with bench.loaded().update_schema() as update:
+        update.delete_column("_source_file")
+    with bench.loaded().update_schema() as update:
+        update.add_column("_source_file", StringType())
+
+    with pytest.raises(UnsupportedTable, match=r"dropped the column _source_file"):
+        await bench.put({"t/a.csv": {"n": [2]}})
+    with pytest.raises(UnsupportedTable):
+        await bench.remove("t/a.csv")

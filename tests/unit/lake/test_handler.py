@@ -39,6 +39,7 @@ from handlers.csv_to_iceberg.lake import streaming
 from handlers.csv_to_iceberg.lake.lake import LakeSettings
 from handlers.csv_to_iceberg.lake.query import query
 from tests.unit.lake.bench import Context
+from tests.verdicts import verified
 
 
 class Held(StoredObject):
@@ -139,12 +140,24 @@ async def test_files_become_typed_rows(service: Service) -> None:
 
 
 @pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize("data", [b"id,name\n1,x\n", LARGE, gzip.compress(b"id\n" + b"1\n" * 50)])
+@pytest.mark.parametrize("data", [b"id,name\n1,x\n", LARGE, gzip.compress(b"id\n" + b"1\n" * 50, mtime=0)])
 async def test_an_object_is_staged_once_and_then_committed(service: Service, data: bytes, alone: bool) -> None:
     receipt = await service.put("t/a.csv", data, alone=alone)
 
     assert service.staged == ["t/a.csv"]
-    assert (await service.handler.verify(service.unit("t/a.csv"), receipt)).ok
+    assert (await verified(service.handler, service.unit("t/a.csv"), receipt)).ok
+
+
+async def test_no_commit_takes_more_than_max_files_per_commit(tmp_path: Path) -> None:
+    with opened(tmp_path, max_files_per_commit=4) as service:
+        await asyncio.gather(*(service.put(f"t/{n}.csv", b"id\n%d\n" % n) for n in range(10)))
+
+        table = service.handler._lake.load("lakehouse.t")
+        assert table is not None
+        added = [int(snapshot.summary["added-records"] or 0) for snapshot in table.snapshots() if snapshot.summary]
+        assert (max(added), sum(added)) == (4, 10)
+        assert service.sql("select count(distinct _source_file) from t") == [(10,)]
+        await service.handler.aclose()
 
 
 async def test_large_objects_replace_and_are_replaced(service: Service) -> None:
@@ -264,13 +277,14 @@ async def test_small_files_of_a_table_are_committed_while_a_large_one_is_being_r
         def read(self, _: int = -1) -> bytes:
             if self.unread == 470:
                 assert go_on.wait(60)
-            if self.unread == 400:
+            if self.unread == 460:
                 self.unread = 0
             return super().read()
 
-    raw = Slow(lambda: loop.call_soon_threadsafe(read.set))
+    # Opened again where the small files make the table before its own types are known.
+    opens = Streams(lambda: Slow(lambda: loop.call_soon_threadsafe(read.set)))
     claim = Claim("large", "e1", None)
-    large = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [Streams(lambda: raw)], claim))
+    large = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [opens], claim))
     await asyncio.wait_for(read.wait(), 30)
     for number in range(3):
         await service.put(f"t/{number}.csv", b"id,value\n1,2\n")
@@ -395,11 +409,11 @@ async def test_a_lost_claim_writes_nothing_however_it_was_staged(service: Servic
 async def test_verify_notices_rows_that_were_tampered_with(service: Service) -> None:
     receipt = await service.put("t/a.csv", b"id,name\n1,x\n2,y\n")
     unit = service.unit("t/a.csv")
-    assert (await service.handler.verify(unit, receipt)).ok
+    assert (await verified(service.handler, unit, receipt)).ok
     table = service.handler._lake.load("lakehouse.t")
     assert table is not None
     table.delete("id == 1")
-    verdict = await service.handler.verify(unit, receipt)
+    verdict = await verified(service.handler, unit, receipt)
 
     assert not verdict.ok
     assert verdict.found == {"rows": 1}
@@ -409,11 +423,11 @@ async def test_verify_notices_rows_that_were_tampered_with(service: Service) -> 
 async def test_verify_notices_a_table_that_is_gone_and_rows_of_another_version(service: Service) -> None:
     receipt = await service.put("t/a.csv", b"id,name\n1,x\n2,y\n")
     unit = service.unit("t/a.csv")
-    verdict = await service.handler.verify(unit, replace(receipt, fingerprint="e0"))
+    verdict = await verified(service.handler, unit, replace(receipt, fingerprint="e0"))
     assert not verdict.ok
     assert verdict.message == "table lakehouse.t shows rows of other versions: {'e1': 2}"
     service.handler._lake.catalog.drop_table("lakehouse.t")
-    verdict = await service.handler.verify(unit, receipt)
+    verdict = await verified(service.handler, unit, receipt)
     assert not verdict.ok
     assert verdict.message == "there is no table lakehouse.t"
 

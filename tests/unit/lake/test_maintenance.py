@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from structlog.testing import capture_logs
 
-from handlers.contract import Maintained, Outcome, Receipt
+from handlers.contract import Outcome, Receipt
+from handlers.csv_to_iceberg import maintenance
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
+from handlers.csv_to_iceberg.kept import Kept, load_kept
 from handlers.csv_to_iceberg.lake import rewrite as rewrite_module
-from handlers.csv_to_iceberg.lake.lake import LakeSettings
+from handlers.csv_to_iceberg.lake.compaction import Compaction
+from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
 from handlers.csv_to_iceberg.lake.query import query
+from handlers.upkeep import Maintained
 from tests.unit.lake.upkeep import KeptBench, WallContext
 
 NewBench = Callable[..., KeptBench]
@@ -217,6 +222,51 @@ async def test_snapshots_are_expired_that_a_committer_did_not_live_to_expire(new
     assert len(bench.loaded().snapshots()) == 2
 
 
+async def test_slow_runs_over_one_table_keep_no_other_from_its_turn(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_bench(compact_small_files=2, compact_bytes=1)
+    for key in range(8):
+        await bench.put({f"t/{key}.csv": {"n": [key]}})
+    swap = Compaction.swap
+
+    def slowly(compaction: Compaction) -> object:
+        bench.context.ahead += maintenance.TURN // 2
+        return swap(compaction)
+
+    monkeypatch.setattr(Compaction, "swap", slowly)
+    (upkeep,) = await bench.maintain(["lakehouse.t"])
+
+    assert upkeep.counts["compactions"] == 2
+    monkeypatch.undo()
+    (upkeep,) = await bench.maintain(["lakehouse.t"])
+    assert upkeep.counts["compactions"] >= 1
+
+
+async def test_a_run_that_has_nothing_left_to_change_is_told_of_as_no_compaction(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_bench(compact_small_files=2)
+    keys = [f"t/{number}.csv" for number in range(4)]
+    for key in keys:
+        await bench.put({key: {"n": [1]}})
+    loop, removed = asyncio.get_running_loop(), []
+    real = Compaction.prepare
+
+    def prepare(self: Compaction, *arguments: Any) -> None:
+        real(self, *arguments)
+        removed.extend(asyncio.run_coroutine_threadsafe(bench.remove(*keys), loop).result(60))
+
+    monkeypatch.setattr(Compaction, "prepare", prepare)
+    with capture_logs() as logs:
+        (done,) = await bench.maintain(["lakehouse.t"])
+
+    assert len(removed) == 4
+    assert "compactions" not in done.counts
+    assert [entry["event"] for entry in logs if "compact" in entry["event"]] == ["compaction.overtaken"]
+    assert bench.rows("lakehouse.t", "n") == []
+
+
 async def test_a_stop_ends_a_run_and_waits_for_its_thread(new_bench: NewBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = new_bench(compact_small_files=2)
     for key in range(4):
@@ -253,14 +303,13 @@ async def test_a_table_that_cannot_be_maintained_keeps_no_other_from_it(
         committer = bench.committer(bench.table(name))
         for key in range(4):
             await bench.put({f"{name}/{key}.csv": {"n": [key]}}, committer=committer)
-    real = bench.maintenance._load
 
-    def load(name: str) -> Any:
+    def load(lake: Lake, name: str) -> Kept | None:
         if name == "lakehouse.a":
             raise OSError("the disk is gone")
-        return real(name)
+        return load_kept(lake, name)
 
-    monkeypatch.setattr(bench.maintenance, "_load", load)
+    monkeypatch.setattr(maintenance, "load_kept", load)
     done = [upkeep async for upkeep in bench.maintenance.round()]
 
     assert [upkeep.target for upkeep in done] == ["lakehouse.a", "lakehouse.b"]

@@ -16,7 +16,7 @@ from handlers.csv_to_iceberg.lake.live import LiveFiles
 from handlers.csv_to_iceberg.lake.parquet import renamed
 from handlers.csv_to_iceberg.lake.refusals import UnsupportedTable
 from handlers.csv_to_iceberg.lake.snapshot import Change, commit_snapshot
-from tests.unit.lake.bench import NOW, Bench, part
+from tests.unit.lake.bench import Bench, part
 from tests.unit.lake.conftest import NewBench
 
 
@@ -27,7 +27,7 @@ class Files:
         self._bench = bench
         table = bench.table()
         loaded = table.create(part("x", {"n": [1]}).columns)
-        (self._first,) = table.stage(loaded, loaded.shape, [part("x", {"n": [1]})], NOW).files
+        (self._first,) = table.stage(loaded, loaded.shape, [part("x", {"n": [1]})], bench.context.clock()).files
         self._field_id = loaded.shape.fields["_source_file"].field_id
 
     def new(self, name: str) -> DataFile:
@@ -39,7 +39,9 @@ class Files:
     def commit(self, change: Change) -> int:
         table = self._bench.loaded()
         live = LiveFiles.of(table, self._bench.lake.manifests)
-        return commit_snapshot(table, live, change, new_id=self._bench.context.new_id, now=NOW, summary={})
+        return commit_snapshot(
+            table, live, change, new_id=self._bench.context.new_id, now=self._bench.context.clock(), summary={}
+        )
 
 
 def live_by_pyiceberg(table: Table) -> Iterator[tuple[str, int | None, int | None]]:
@@ -127,7 +129,7 @@ async def test_a_table_with_equality_deletes_is_refused_and_left_as_it_is(bench:
     delete_file[0] = DataFileContent.EQUALITY_DELETES
     live = LiveFiles.of(table, bench.lake.manifests)
     change = Change(deletes=[delete_file])
-    before = commit_snapshot(table, live, change, new_id=bench.context.new_id, now=NOW, summary={})
+    before = commit_snapshot(table, live, change, new_id=bench.context.new_id, now=bench.context.clock(), summary={})
 
     with pytest.raises(UnsupportedTable, match=r"has equality delete files.*optimize.*replay"):
         await bench.put({"t/a.csv": {"n": [3]}})

@@ -49,3 +49,23 @@ async def test_a_few_rescued_cells_are_no_reason_for_a_remedy(
     assert receipt.counts["rescued"] == 1
     assert receipt.detail["warnings"] == []
     assert [line for line in logs if line["event"] == "csv.rescued"] == []
+
+
+async def test_a_header_that_lacks_a_name_is_warned_of_in_log_and_receipt(
+    service: Service, logs: list[MutableMapping[str, Any]]
+) -> None:
+    receipt = await service.put("t/a.csv", b"mpg,cyl\nMazda RX4,21,6\nDatsun 710,22.8,4\n")
+
+    (warning,) = receipt.detail["warnings"]
+    assert "add the missing name to the header" in warning
+    (line,) = [line for line in logs if line["event"] == "csv.doubtful"]
+    assert (line["log_level"], line["key"], line["doubts"]) == ("warning", "t/a.csv", (warning,))
+
+
+async def test_a_file_that_leaves_no_doubt_is_not_called_doubtful(
+    service: Service, logs: list[MutableMapping[str, Any]]
+) -> None:
+    receipt = await service.put("t/a.csv", b"id,name\n1,Ann\n2\n")
+
+    assert receipt.counts["rejected"] == 1
+    assert [line for line in logs if line["event"] == "csv.doubtful"] == []

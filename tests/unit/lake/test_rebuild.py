@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
@@ -18,6 +20,7 @@ from handlers.csv_to_iceberg.lake.rebuild import Rebuild, Rebuilt
 from handlers.csv_to_iceberg.lake.rebuild_plan import RebuildPlan
 from handlers.csv_to_iceberg.lake.rebuild_site import NoSuchTable
 from tests.unit.lake.test_handler import Held, Service, opened
+from tests.verdicts import verified
 
 FIRST = b"id,amount,note\n1,1,a\n2,2,b\n"
 SECOND = b"id,amount,note\n" + b"".join(b"%d,%d.5,c\n" % (n, n) for n in range(3, 40))
@@ -148,7 +151,7 @@ async def test_versions_times_and_receipts_stay(bucket: Bucket) -> None:
 
     assert bucket.sql(wanted) == before
     for key, receipt in receipts.items():
-        assert (await bucket.service.handler.verify(bucket.service.unit(key), receipt)).ok
+        assert (await verified(bucket.service.handler, bucket.service.unit(key), receipt)).ok
 
 
 @pytest.mark.parametrize("gone", ["vanished", "replaced"])
@@ -448,3 +451,63 @@ async def test_a_type_that_somebody_wishes_is_taken_whatever_fits(bucket: Bucket
     assert bucket.types()["n"] == "INTEGER"
     assert done.rescued == 10
     assert bucket.sql("select count(n), count(_rescued) from t") == [(10, 10)]
+
+
+class Endless(io.RawIOBase):
+    """A CSV file without end; `far` is set once a good deal of it was read."""
+
+    def __init__(self) -> None:
+        self.far = asyncio.Event()
+        self.closed_by = ""
+        self._loop = asyncio.get_running_loop()
+        self._rest = b"id,amount,note\n"
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while len(self._rest) < len(buffer):
+            self._rest += b"1,2,text\n" * 20_000
+        count = len(buffer)
+        buffer[:], self._rest = self._rest[:count], self._rest[count:]
+        self._size += count
+        if self._size > 8_000_000 and not self.far.is_set():
+            self._loop.call_soon_threadsafe(self.far.set)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed_by = threading.current_thread().name
+        super().close()
+
+
+class EndlessObject(Held):
+    def __init__(self, key: str, stream: Endless) -> None:
+        super().__init__(key, b"")
+        self.stream = stream
+
+    async def open(self) -> BinaryIO:
+        return cast("BinaryIO", io.BufferedReader(self.stream))
+
+
+@pytest.mark.parametrize("writing", [False, True])
+async def test_a_rebuild_that_is_called_off_reads_no_further_and_closes_where_it_reads(
+    bucket: Bucket, *, writing: bool
+) -> None:
+    await bucket.put("t/a.csv", FIRST)
+    await bucket.put("t/b.csv", SECOND)
+    rebuild = await bucket.rebuild()
+    plan = await rebuild.plan()
+    stream = Endless()
+    bucket.objects["t/a.csv"] = EndlessObject("t/a.csv", stream)
+
+    working = asyncio.create_task(rebuild.carry_out(plan) if writing else rebuild.plan())
+    async with asyncio.timeout(60):
+        await stream.far.wait()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+
+    assert stream.closed_by.startswith("stream")
+    assert bucket.types()["amount"] == "INTEGER"

@@ -180,3 +180,12 @@ async def test_history_is_kept_and_the_specified_lookup_finds_the_version(handle
             f"select 1 from {REGISTRY} where file_key = 't/a.csv' and etag = '{etag}' and status = 'success' limit 1",
         )
         assert looked_up.num_rows == (status == "success")
+
+
+async def test_table_asks_for_metrics_of_its_own_columns_alone(handler: CsvToIceberg) -> None:
+    """Iceberg in Java refuses a table that names others."""
+    await handler.record([outcome()])
+
+    table = handler._lake.load(REGISTRY)
+    assert table is not None
+    assert [name for name in table.properties if name.startswith("write.metadata.metrics.column.")] == []

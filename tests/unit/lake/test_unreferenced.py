@@ -195,7 +195,7 @@ async def test_a_file_written_to_since_it_was_listed_stays(bench: KeptBench, mon
     later(bench, 2 * HOUR)
     (dead,) = on_disk(bench) - {path.rpartition("/")[2] for path in bench.files()}
     path = Path(bench.loaded().location().removeprefix("file://")) / "data" / dead
-    real = bench.maintenance._fence
+    real = bench.maintenance.cleaning._fence
     fired = []
 
     def fence(*arguments: Any) -> None:
@@ -203,7 +203,7 @@ async def test_a_file_written_to_since_it_was_listed_stays(bench: KeptBench, mon
         os.utime(path, ns=(time.time_ns() + 10**9,) * 2)
         real(*arguments)
 
-    monkeypatch.setattr(bench.maintenance, "_fence", fence)
+    monkeypatch.setattr(bench.maintenance.cleaning, "_fence", fence)
     await bench.maintain()
 
     assert fired
@@ -213,14 +213,14 @@ async def test_a_file_written_to_since_it_was_listed_stays(bench: KeptBench, mon
 async def test_files_of_a_stream_that_still_writes_are_as_young_as_its_newest(bench: KeptBench) -> None:
     await bench.put({"t/a.csv": {"n": [1]}})
     folder = Path(bench.loaded().location().removeprefix("file://")) / "data" / ID.format(1)
-    (folder / "spill").mkdir(parents=True)
-    old, new = folder / "data_0.parquet", folder / "spill" / "duckdb_temp_storage_S32K-0.tmp"
+    folder.mkdir()
+    old, new = folder / "00000.parquet", folder / "00001.parquet"
     old.write_bytes(b"x")
     later(bench, 10 * HOUR)
     await bench.maintain()
     now = bench.context.clock()
     new.write_bytes(b"x")
-    for path in (new, new.parent, folder):
+    for path in (new, folder):
         os.utime(path, ns=(now * 1_000_000,) * 2)
     later(bench, HOUR - 60_000)
     await bench.maintain(["lakehouse.t"])

@@ -100,7 +100,7 @@ def test_a_full_window_closes_before_its_time() -> None:
 
 def test_windows_that_fill_fast_share_one_commit_a_second() -> None:
     async def scenario() -> None:
-        setup = Setup(files=5)
+        setup = Setup(size=5)
         waits = await asyncio.gather(*(_wait(setup, n / 100) for n in range(400)))
         times = [time for time, _ in setup.table.commits]
         assert min(later - earlier for earlier, later in pairwise(times)) >= 1.0 - 1e-6
@@ -114,9 +114,34 @@ def test_windows_that_fill_fast_share_one_commit_a_second() -> None:
     run_virtual(scenario())
 
 
+def test_a_commit_takes_no_more_files_than_it_may_have() -> None:
+    async def scenario() -> None:
+        setup = Setup(files=4)
+        times = await asyncio.gather(*(setup.apply(f"t/{n}.csv") for n in range(10)))
+        assert setup.table.commits == [(0.0, 4), (1.0, 4), (2.0, 2)]
+        assert times == [0.0] * 4 + [1.0] * 4 + [2.0] * 2  # the oldest first
+
+    run_virtual(scenario())
+
+
+def test_windows_share_a_commit_up_to_the_files_it_may_have() -> None:
+    async def scenario() -> None:
+        setup = Setup(files=4, size=30)
+        await setup.apply("t/first.csv")
+        # Three windows, full by their bytes, with 3, 1 and 3 files.
+        sizes = [10, 10, 10, 30, 10, 10, 10]
+        await asyncio.gather(
+            *(setup.apply(f"t/{n}.csv", size=size, start=n / 20) for n, size in enumerate(sizes)),
+            setup.apply("t/last.csv", start=5.0),
+        )
+        assert setup.table.commits == [(0.0, 1), (1.0, 4), (2.0, 3), (5.0, 1)]
+
+    run_virtual(scenario())
+
+
 def test_large_files_and_removals_commit_with_the_others() -> None:
     async def scenario() -> None:
-        setup = Setup(files=5)
+        setup = Setup(size=5)
 
         async def other(number: int, mode: Literal["replace", "remove", "keep"]) -> None:
             await asyncio.sleep(number / 7)
@@ -143,7 +168,7 @@ def test_large_files_and_removals_commit_with_the_others() -> None:
 
 def test_each_table_has_windows_of_its_own() -> None:
     async def scenario() -> None:
-        setups = [Setup(files=5) for _ in range(3)]
+        setups = [Setup(size=5) for _ in range(3)]
         await asyncio.gather(*(setup.apply(f"t/{n}.csv", start=n / 50) for setup in setups for n in range(200)))
         for setup in setups:
             times = [time for time, _ in setup.table.commits]
@@ -155,7 +180,7 @@ def test_each_table_has_windows_of_its_own() -> None:
 
 def test_of_one_key_in_two_windows_of_a_commit_the_later_is_committed() -> None:
     async def scenario() -> None:
-        setup = Setup(files=1)
+        setup = Setup(size=1)
         await setup.apply("t/first.csv")
         old = asyncio.ensure_future(setup.committer.submit(memory_entry("t/a.csv", claim="old")))
         await asyncio.sleep(0.1)
@@ -212,7 +237,7 @@ def test_the_next_window_is_cooked_while_one_is_being_committed() -> None:
         setup.table.conflicts = 6
         await asyncio.gather(setup.apply("t/a.csv"), setup.apply("t/b.csv", start=0.001))
         names = [name for _, name in setup.context.runs]
-        second_cook = [number for number, name in enumerate(names) if name == "one_row"][1]
+        second_cook = [number for number, (lane, _) in enumerate(setup.context.runs) if lane == "cpu"][1]
         assert names.index("commit") < second_cook < len(names) - 1 - names[::-1].index("commit")
         assert len(setup.table.commits) == 2
 

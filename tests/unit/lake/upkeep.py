@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from handlers.contract import Upkeep
 from handlers.csv_to_iceberg.lake.clustering import DATA
 from handlers.csv_to_iceberg.lake.committer import WindowLimits
 from handlers.csv_to_iceberg.lake.compaction import Compaction
@@ -19,6 +18,10 @@ from handlers.csv_to_iceberg.lake.lake import Lake, LakeSettings
 from handlers.csv_to_iceberg.lake.live import LiveFiles, live_memory
 from handlers.csv_to_iceberg.lake.query import query
 from handlers.csv_to_iceberg.maintenance import Maintenance
+from handlers.csv_to_iceberg.trino_client import TrinoClient, TrinoSettings
+from handlers.csv_to_iceberg.trino_tables import TrinoTables
+from handlers.csv_to_iceberg.trino_upkeep import TrinoUpkeep
+from handlers.upkeep import Upkeep
 from tests.unit.lake.bench import Bench, Context, Kitchen
 
 COLUMNS = ("_source_file", "_source_etag", "n")
@@ -52,9 +55,15 @@ class KeptBench(Bench):
         super().__init__(lake, WallContext(str(home)), Kitchen(), WindowLimits(0.0, 2000, 1 << 25))
         self.maintenance = Maintenance(lake, self.context)
 
+    def delegate(self, trino: TrinoSettings) -> None:
+        """Have Trino compact tables from now on."""
+        upkeep = TrinoUpkeep(TrinoTables(TrinoClient(trino)), compacts=trino.maintains)
+        self.maintenance = Maintenance(self.lake, self.context, upkeep)
+
     async def maintain(self, only: Collection[str] = (), *, dry_run: bool = False) -> list[Upkeep]:
         done = [upkeep async for upkeep in self.maintenance.round(only, dry_run=dry_run)]
-        assert [upkeep.error for upkeep in done if upkeep.error] == []
+        errors = [upkeep.error for upkeep in done if upkeep.error]
+        assert not errors, errors
         return done
 
     def due(self, thresholds: Thresholds = ALL, name: str = "lakehouse.t") -> Work:

@@ -1,6 +1,6 @@
 """The corpus: every kind of messy file. Importing it loads all kinds."""
 
-from tests.unit.csv.nasty import damaged, everyday, hard, machines
+from tests.unit.csv.nasty import damaged, everyday, exports, hard, logs, machines
 from tests.unit.csv.nasty.case import MAKERS, corpus
 
-__all__ = ["MAKERS", "corpus", "damaged", "everyday", "hard", "machines"]
+__all__ = ["MAKERS", "corpus", "damaged", "everyday", "exports", "hard", "logs", "machines"]

@@ -1,0 +1,63 @@
+"""One `lakedrop run` of a world of faults, as a process that can be killed and stopped where it is."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.stack.process import LINES_SHOWN, Process
+
+ROOT = Path(__file__).parents[2]
+"""The code under test is this checkout's, whichever is installed."""
+
+
+class Replica(Process):
+    """
+    A service, with a home of its own.
+
+    Args:
+        home: has its `lakedrop.toml`; its log is written beside it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._path = home.parent / f"{home.name}.log"
+        self._begin = 0
+        super().__init__(
+            home.name,
+            [sys.executable, "-m", "consumer", "run", "--home", str(home)],
+            log=self._path,
+            ready=lambda: any(line["event"] == "run.started" for line in self.lines(self._begin)),
+            environment={"HOME": str(home), "LAKEDROP_LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)},
+            ends_at=signal.SIGTERM,
+        )
+
+    def start(self) -> None:
+        if not self.running:
+            self._begin = self.size
+        super().start()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its log so far; where the lines of what comes next begin."""
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def lines(self, begin: int = 0) -> list[dict[str, Any]]:
+        """Return the lines of its log behind a place."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(begin)
+            text = file.read().decode()
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def complaints(self) -> str:
+        """Return the last warnings and errors of its log."""
+        lines = [line for line in self.lines() if line["level"] in ("warning", "error", "critical")]
+        for line in lines:
+            if "exception" in line:
+                line["exception"] = line["exception"].rstrip().rpartition("\n")[2]
+        return "\n".join(f"{self.name}: {line}" for line in lines[-LINES_SHOWN:])
