@@ -11,10 +11,10 @@ export LAKEDROP_SIM_SCHEDULES ?= 200
 export LAKEDROP_KILL_ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check coverage format bench fuzz docs lock clean
+.PHONY: help setup demo run stack test test-stack up down check coverage format bench fuzz docs proto lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.project ## Create .venv from the lock file; again only when the lock changed
 
@@ -24,8 +24,21 @@ demo: setup ## Show it: drop messy CSV files, query the tables, see the sweep re
 run: setup ## Start the embedded service on ./lakedrop-home
 	@$(BIN)/lakedrop run
 
-test: setup ## All tests, some ten minutes; those that need a server say so and are skipped
-	$(BIN)/pytest tests/unit tests/contract tests/simulation tests/integration tests/acceptance
+stack: setup ## Install the servers that tests use, outside the checkout; NAMES="minio postgres" for some. Minutes, then seconds
+	$(BIN)/python -m tests.stack.install $(NAMES)
+
+test: setup ## All tests that can run, in three processes; what misses a server says so and is skipped. ARGS=-x for pytest
+	$(BIN)/pytest -n 3 --dist loadgroup $(ARGS) tests/unit tests/contract tests/simulation tests/integration tests/acceptance
+
+test-stack: stack ## The tests against real servers, after installing those
+	$(BIN)/pytest tests/contract tests/integration tests/acceptance/servers
+
+up: ## Start everything in containers, with docker compose; ARGS="--profile minio", superset, silo, argilla or esco for that too
+	infra/compose/write-env.sh
+	docker compose $(ARGS) up -d --build --wait
+
+down: ## Stop what `make up` started; its data stays
+	docker compose --profile '*' down
 
 check: setup ## Lint, format and types; changes nothing
 	$(BIN)/ruff check .
@@ -33,8 +46,8 @@ check: setup ## Lint, format and types; changes nothing
 	$(BIN)/mypy
 
 # What decides about a unit, and the unit tests that take every branch of it.
-DECIDED_IN := events router retry workitem protocol gate held reconcile worker
-DECISION_TESTS := events router retry workitem protocol gate worker
+DECIDED_IN := events event_records event_dialects seaweed_events router retry workitem protocol gate held reconcile settler sink worker
+DECISION_TESTS := events events_captured events_seaweed router retry workitem protocol gate queues sink waker worker outages
 EMPTY :=
 COMMA := ,
 
@@ -58,10 +71,14 @@ fuzz: setup $(VENV)/.fuzz ## Read files nobody thought of; MINUTES=10 SEED=1. Li
 docs: setup ## Write the generated pages of docs/
 	$(BIN)/python docs/generate.py
 
+proto: setup ## Write consumer/seaweed_pb2.py from consumer/seaweed.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. consumer/seaweed.proto
+
 # The second lock starts from the first, so both name the same versions. `make lock UPGRADE=--upgrade` takes newer ones.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-options
 GROUP = import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")
+EXTRA = import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")
 
 lock: setup ## Write the lock files anew from pyproject.toml; takes some minutes
 	$(COMPILE) $(UPGRADE) --output-file requirements.lock pyproject.toml
@@ -70,6 +87,11 @@ lock: setup ## Write the lock files anew from pyproject.toml; takes some minutes
 	cp requirements.lock requirements-bench.lock
 	$(BIN)/python -c '$(GROUP)' bench | $(COMPILE) $(UPGRADE) --output-file requirements-bench.lock -
 	$(BIN)/python -c '$(GROUP)' fuzz | $(COMPILE) $(UPGRADE) --output-file requirements-fuzz.lock -
+	cp requirements.lock requirements-silo.lock
+	$(BIN)/python -c '$(EXTRA)' silo | $(COMPILE) --output-file requirements-silo.lock -
+	$(COMPILE) $(UPGRADE) --output-file tests/stack/rhydb-requirements.txt tests/stack/rhydb-requirements.in
+	$(COMPILE) $(UPGRADE) --output-file tests/stack/argilla-requirements.txt tests/stack/argilla-requirements.in
+	$(COMPILE) $(UPGRADE) --output-file tests/stack/superset-requirements.txt tests/stack/superset-requirements.in
 
 clean: ## Remove everything made here, .venv too; never lakedrop-home
 	rm -rf $(VENV) $(VENV)-bench build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache lakedrop-demo
