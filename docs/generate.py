@@ -5,38 +5,52 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from consumer.settings import RouteSettings, Settings
-from handlers.csv_to_iceberg.csv.options import Options
+from consumer.kinds import BUILTIN
+from consumer.settings import Settings
+from consumer.settings_routes import RouteSettings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-HANDLER_OPTIONS: Mapping[str, type[BaseModel]] = {"csv_to_iceberg": Options}
-
-SPECIAL_DEFAULTS = {"routes": "one route for CSV files"}
+SPECIAL_DEFAULTS = {
+    "routes": "one route for CSV files",
+    **dict.fromkeys(("argilla_url", "argilla_api_key", "motherduck_token"), "unset"),
+}
 """Defaults that a function makes, by field."""
 
-TYPES = {str: "text", Path: "path", float: "number", int: "whole number", bool: "true or false"}
+TYPES = {
+    str: "text",
+    SecretStr: "secret text",
+    Path: "path",
+    float: "number",
+    int: "whole number",
+    bool: "true or false",
+}
 
 SPDX = {
     "MIT License": "MIT",
     "Apache Software License": "Apache-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "3-Clause BSD License": "BSD-3-Clause",
+    "BSD 3-clause": "BSD-3-Clause",
+    "BSD License": "BSD-3-Clause",  # by the texts of lz4 and python-dateutil
+    "LGPL with exceptions": "LGPL-3.0-or-later",
 }
-"""Licence classifiers of the distributions that have nothing better, as SPDX names."""
+"""Licences as the distributions that have nothing better call them, in text or classifier, as SPDX names."""
 
 
 CONFIGURATION = """\
 # Configuration
 
-Made from `consumer/settings.py` and the handlers' options by `make docs`; edit those instead.
+Made from `consumer/settings.py`, `consumer/settings_routes.py` and the handlers' options by `make docs`; edit those
+instead.
 
 Settings stand in `lakedrop.toml` in the home (`--home`, `LAKEDROP_HOME`, else `./lakedrop-home`). An environment
 variable `LAKEDROP_` + the name in capitals overrides the file: `LAKEDROP_SWEEP_SECONDS=60`. An unknown name, a value
@@ -52,7 +66,8 @@ prefix = "finance/"
 options = {{ namespace = "finance", date_order = "dmy", on_delete = "remove" }}
 ```
 
-Durations are seconds, sizes are bytes.
+Durations are seconds, sizes are bytes. Secrets are never logged; give them as variables rather than in a file. A value
+of a table has a variable of its own: `LAKEDROP_CATALOG__URI` sets `uri` of `catalog`.
 
 ## Settings
 
@@ -70,8 +85,9 @@ LICENCES = """\
 # Licences
 
 What an installation contains, as `requirements.lock` pins it; made by `make docs` from the packages' own metadata.
-lakedrop itself is under [Apache-2.0](../LICENSE). All licences are permissive but that of certifi (MPL-2.0), which asks
-only that changes to its own files stay open; it is used unchanged.
+lakedrop itself is under [Apache-2.0](../LICENSE). All licences are permissive but those of certifi and orjson
+(MPL-2.0) and psycopg2-binary (LGPL-3.0-or-later, with an exception for OpenSSL), which ask only that changes to
+themselves stay open; they are used unchanged, as separate packages.
 
 | Package | Version | Licence |
 |---|---|---|
@@ -82,8 +98,8 @@ only that changes to its own files stay open; it is used unchanged.
 def configuration() -> str:
     """Return docs/configuration.md."""
     page = CONFIGURATION.format(settings=table(Settings), routes=table(RouteSettings))
-    for handler, options in HANDLER_OPTIONS.items():
-        page += f"\n## Options of `{handler}`\n\nThe `options` of a route.\n\n{table(options)}\n"
+    for handler, kind in BUILTIN.items():
+        page += f"\n## Options of `{handler}`\n\nThe `options` of a route.\n\n{table(kind.options)}\n"
     return page
 
 
@@ -158,8 +174,10 @@ def licence(name: str, version: str) -> str:
     metadata = importlib.metadata.metadata(name)
     if metadata["Version"] != version:
         raise LookupError(f"{name} {metadata['Version']} is installed, the lock has {version}; run `make setup`")
-    texts = [*(metadata.get_all("License-Expression") or ()), *(metadata.get_all("License") or ())]
-    plain = [text for text in texts if re.fullmatch(r"[\w.+-]+(?: (?:AND|OR|WITH) [\w.+-]+)*", text)]
+    given = [*(metadata.get_all("License-Expression") or ()), *(metadata.get_all("License") or ())]
+    titles = [text.split("\n\n", 1)[0] for text in given]  # of a whole licence, where somebody gives that
+    texts = [SPDX.get(title, title) for title in titles]
+    plain = [text for text in texts if re.fullmatch(r"\(?[\w.+-]+\)?(?: (?:AND|OR|WITH) \(?[\w.+-]+\)?)*", text)]
     classified = [
         SPDX[short]
         for classifier in metadata.get_all("Classifier") or ()
