@@ -40,10 +40,11 @@ async def broker_killed(world: World, load: Load) -> None:
 
 async def broker_stopped(world: World, load: Load, *, seconds: float = AWAY_SECONDS) -> None:
     """A stop in good order, and a start some time later."""
+    await world.until_subscribed(WORK)
     marks = world.marks()
     await asyncio.to_thread(world.rabbitmq.stop)
     assert not world.rabbitmq.running
-    await world.until_logged(marks, "consumer.lost")
+    await world.until_logged(marks, "consumer.lost", least=len(world.replicas))
     await asyncio.sleep(seconds)  # the fault is that it takes so long
     await asyncio.to_thread(world.rabbitmq.start)
     await load.more(5)
@@ -228,6 +229,7 @@ async def events_forgotten(world: World, load: Load) -> None:
 async def queues_deleted(world: World, load: Load) -> None:
     """The queues of notifications and of hints are deleted with all that is in them, under their consumers."""
     for queue in (INGRESS, WORK):
+        await world.until_subscribed(INGRESS, WORK)
         marks = world.marks()
         path = f"queues/{quote(world.vhost_name, safe='')}/{queue}"
         await asyncio.to_thread(world.rabbitmq.call, "DELETE", path)

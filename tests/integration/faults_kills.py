@@ -6,7 +6,7 @@ import asyncio
 import signal
 from typing import Final
 
-from tests.integration.faults import Fault, consumer_killed
+from tests.integration.faults import WORK, Fault, consumer_killed
 from tests.integration.faults_load import Load
 from tests.integration.faults_world import PATIENCE, World
 from tests.stack.process import Process
@@ -38,6 +38,7 @@ async def broker_killed(world: World, load: Load) -> None:
     proxy = world.proxies["broker"]
     await load.more(world.chance.randrange(MOMENT))
     await world.until_held()
+    await world.until_subscribed(WORK)
     marks, passed = world.marks(), proxy.counts.bytes
     await proxy.until(lambda counts: counts.bytes > passed)
     await asyncio.to_thread(world.rabbitmq.kill)

@@ -13,6 +13,9 @@ from tests.stack.process import LINES_SHOWN, Process
 ROOT = Path(__file__).parents[2]
 """The code under test is this checkout's, whichever is installed."""
 
+BACK = "consumer.back"
+AWAY = ("consumer.lost", "consumer.cannot_subscribe")
+
 
 class Replica(Process):
     """
@@ -53,6 +56,13 @@ class Replica(Process):
             file.seek(begin)
             text = file.read().decode()
         return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def subscribed(self, queue: str) -> bool:
+        """Say whether it reads a queue, as far as it knows: since its start its consumer was not lost, or is back."""
+        if not self.running:
+            return False
+        told = [line["event"] for line in self.lines(self._begin) if line.get("queue") == queue]
+        return next((event == BACK for event in reversed(told) if event in (BACK, *AWAY)), True)
 
     def complaints(self) -> str:
         """Return the last warnings and errors of its log."""

@@ -124,6 +124,14 @@ class World:
         """Wait until somebody holds claims; return their tokens."""
         return await until(self.claims.held, "nobody holds a claim")
 
+    async def until_subscribed(self, *queues: str) -> None:
+        """Wait until all replicas read some queues: who has yet to come back from one fault cannot be lost by another."""
+
+        async def subscribed() -> bool:
+            return all(replica.subscribed(queue) for replica in self.replicas for queue in queues)
+
+        await until(subscribed, f"not every replica reads {queues}")
+
     def marks(self) -> list[int]:
         """Return where the replicas' logs end now."""
         return [replica.size for replica in self.replicas]
