@@ -125,7 +125,7 @@ class World:
         return await until(self.claims.held, "nobody holds a claim")
 
     async def until_subscribed(self, *queues: str) -> None:
-        """Wait until all replicas read some queues: who has yet to come back from one fault cannot be lost by another."""
+        """Wait until all replicas read some queues: who is away already cannot be lost by another fault."""
 
         async def subscribed() -> bool:
             return all(replica.subscribed(queue) for replica in self.replicas for queue in queues)
