@@ -24,7 +24,7 @@ from handlers.csv_to_iceberg.csv.records import Record, lines_of, records_of
 DELIMITERS: Final = (",", ";", "\t", "|")
 """The usual ones, in order of preference."""
 
-_LIKELY: Final = {
+LIKELY: Final = {
     ",": 1.0, ";": 1.0, "\t": 1.0, "|": 1.0,
     "^": 0.9, "~": 0.9, "\x01": 0.95, "\x1f": 0.95, "¦": 0.9, "§": 0.9,
     ":": 0.75, " ": 0.75,
@@ -99,8 +99,8 @@ def detect_dialect(text: str, *, complete: bool = True, delimiter: str = "") -> 
     best = column
     judged: list[_Judged] = []
     quoted = '"' in sample or "'" in sample
-    for candidate in [delimiter] if delimiter else _LIKELY:
-        if candidate not in sample or best.score >= (1 if quoted else _LIKELY.get(candidate, 1)):
+    for candidate in [delimiter] if delimiter else LIKELY:
+        if candidate not in sample or best.score >= (1 if quoted else LIKELY.get(candidate, 1)):
             continue
         for dialect, quoting in candidates(sample, candidate, complete=whole):
             other = _judge(lines, dialect, quoting)
@@ -165,7 +165,7 @@ def _judge(lines: Sequence[str], dialect: Dialect, quoting: Quoting) -> _Judged:
             return _Judged(dialect, 0)
     cells, alike, values = _looks(rows)
     score = share**1.5 * (0.5 + 0.5 * within) * (1 - 0.45 / width) * (0.65 * cells + 0.35 * alike)
-    likely = _LIKELY.get(dialect.delimiter[0], 1)
+    likely = LIKELY.get(dialect.delimiter[0], 1)
     if len(usual) == len(records) and quoting.cells and not quoting.stray:
         likely = max(likely, _BESIDE_QUOTES)
     score *= likely * (1 - 0.2 * quoting.stray / (quoting.stray + 2 * quoting.cells + 1))
@@ -248,7 +248,7 @@ def _one_column(lines: Sequence[str], text: str) -> _Judged:
     torn = looks[Look.UNSPLIT] + looks[Look.TORN]
     score = _ONE_COLUMN + 0.4 * (single / max(1, len(sampled))) - 0.2 * (torn / max(1, len(sampled)))
     ends = {line.rstrip("\r\n ")[-1:] for line in lines[1:] if line.strip()}
-    if (cells and _QUOTED_BEFORE_MORE.match(cells[0])) or (len(ends) == 1 and ends < _LIKELY.keys()):
+    if (cells and _QUOTED_BEFORE_MORE.match(cells[0])) or (len(ends) == 1 and ends < LIKELY.keys()):
         score = min(score, _ONE_COLUMN)
     # No lone name begins with a delimiter: an index without one stands before it, as pandas writes `,count`.
     unsplit = cells and (look_of(cells[0]) is Look.UNSPLIT or cells[0].startswith(DELIMITERS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from handlers.csv_to_iceberg.csv.dialect import DELIMITERS
+from handlers.csv_to_iceberg.csv.dialect import LIKELY
 from handlers.csv_to_iceberg.csv.layout import Layout
 from handlers.csv_to_iceberg.csv.options import KIB
 from handlers.csv_to_iceberg.csv.records import lines_of, records_of
@@ -46,7 +46,7 @@ class Memory:
 
         A head that is known already keeps its layout: another one was found for a file that contradicts it.
         """
-        whole = layout.width > 1 or not any(delimiter.encode() in head for delimiter in DELIMITERS)
+        whole = layout.width > 1 or not any(delimiter.encode() in head for delimiter in LIKELY)
         beyond_doubt = whole and layout.plain and layout.dialect.quote and rows > 0 and rejected * _FEW <= rows
         if not beyond_doubt or not head or len(head) > _LONGEST_HEAD or head in self._layouts:
             return

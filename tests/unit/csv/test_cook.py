@@ -42,6 +42,8 @@ def test_parts_come_in_the_order_of_the_files() -> None:
         (b"id,temp,wind\n1,1.5,2.5\n", b'id,temp,wind\n"","degC","m/s"\nA,1.5,2.5\nB,1.5,2.5\nC,1.5,2.5\n'),
         (b"id,name,\n1,a,\n", b"id,name,\n1,a,x\n"),
         (b"id,name\n1,a,\n", b"id,name\n1,a\n2,b\n"),
+        (b"a b\nx\ny\n", b"a b\n1 2\n3 4\n5 6\n"),
+        (b"from:to\nx\ny\n", b"from:to\n1:2\n3:4\n5:6\n"),
         (b"id,name\n1,a\n", b"id,name\n1, a\n2, b\n3, c\n4, d\n5, e\n6, f\n7, g\n8, h\n9, i\n10, j\n11, k\n"),
     ],
 )
