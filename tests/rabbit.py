@@ -139,4 +139,4 @@ def _control(server: RabbitMQ, *words: str) -> None:
         pytest.skip("the server runs elsewhere; to have one of our own: make stack")
     environment = psutil.Process(server.instance.pid).environ()
     (tool,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmqctl")
-    subprocess.run([tool, *words], env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run([tool, *words], env=environment, check=True, capture_output=True, timeout=180)

@@ -29,7 +29,7 @@ def message(name: str) -> Message:
 
 
 async def soon(awaitable: Awaitable[T]) -> T:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await awaitable
 
 

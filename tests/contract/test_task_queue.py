@@ -28,7 +28,7 @@ from consumer.workitem import TASKS, Message, dead_queue, work_queue
 from handlers.tasks import Task, asked_for
 from tests.fakes import FakeHandler, inline
 
-PATIENCE = 30.0
+PATIENCE = 180.0
 """Seconds; far more than anything here needs."""
 
 

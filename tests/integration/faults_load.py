@@ -28,7 +28,7 @@ TABLES = (*CHANGED, "contested")
 FILES = 30
 """Of each table."""
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds until a load that cannot write gives up."""
 
 

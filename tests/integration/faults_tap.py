@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from consumer.broker_topology import EVENTS
 from consumer.workitem import INGRESS
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds until so many events must have come."""
 
 

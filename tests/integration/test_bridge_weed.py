@@ -232,7 +232,7 @@ async def test_the_command_brings_events_to_rabbitmq_and_ends_in_good_order(
             await until(lambda: '"bridge.following"' in log.read_text() or process.poll() is not None)
             async with weed.client() as s3:
                 await s3.put_object(Bucket=bucket, Key=ODD, Body=b"1")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 delivery = await consumer.get()
             (event,) = decode(delivery.message)
             await delivery.ack()

@@ -82,7 +82,7 @@ async def heard(vhost: str) -> AsyncIterator[Callable[[], Any]]:
     consumer = await broker.consume(INGRESS, prefetch=10)
 
     async def following() -> list[tuple[str, str, str]]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             delivery = await consumer.get()
         await delivery.ack()
         return [(event.kind, event.bucket, event.key) for event in decode(delivery.message)]

@@ -80,7 +80,7 @@ async def sent(rabbitmq: RabbitMQ, vhost: str) -> Sent:
         consumer = await broker.consume(LIVE, bulk_queue("h"), prefetch=10)
         for queue in (LIVE, bulk_queue("h"), dead_queue("h")):
             await broker.publish(queue, Message(b"{}", "text/plain", {"key": "k"}, queue))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await (await consumer.get()).reject(requeue=True)
             for _ in range(2):
                 await (await consumer.get()).ack()
@@ -132,7 +132,7 @@ async def test_deliveries_of_a_consumer_that_is_cancelled_come_again(vhost: str)
     try:
         consumer = await broker.consume(LIVE, prefetch=10)
         await broker.publish(LIVE, Message(b"{}", "text/plain", {}, "a"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             late = await consumer.get()
             session = consumer._session
             assert session is not None

@@ -306,7 +306,7 @@ async def test_keys_are_found_in_environment_profile_and_container(
         assert await reachable()
 
     (tmp_path / "credentials").unlink()
-    async with served(container) as url, asyncio.timeout(30):
+    async with served(container) as url, asyncio.timeout(120):
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
         assert await reachable()
 

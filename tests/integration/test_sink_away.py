@@ -35,7 +35,7 @@ BUCKET, HANDLER = "drop", "csv_to_iceberg"
 RETRIES = (0.1, 0.2)
 """All of them take less than a second: an outage is always longer."""
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds until what must come has come."""
 
 FILES = frozenset(f"orders/{number}.csv" for number in range(20))

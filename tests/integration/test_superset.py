@@ -28,7 +28,7 @@ from tests.stack.trino import USER, Trino
 
 BUCKET = "csv-uploads"
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds until a thing must have happened; far more than any needs, on a busy machine too."""
 
 

@@ -20,7 +20,7 @@ from tests.fakes import FakeHandler
 
 TABLES = [f"t{number:03}" for number in range(100)]
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds; far more than anything here needs."""
 
 

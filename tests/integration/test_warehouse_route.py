@@ -24,7 +24,7 @@ from tests.stack.rest_catalog import RestCatalog
 from tests.stack.s3 import S3Server
 from tests.stack.versitygw import Versitygw
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def configured(home: Path, store: S3Server, server: RestCatalog, warehouse: str, route: RouteSettings) -> Settings:

@@ -22,7 +22,7 @@ CHUNK = 65_536
 SLICES = 20
 """Pieces a second in which a slowed connection passes its bytes on."""
 
-PATIENCE = 30.0
+PATIENCE = 180.0
 """Seconds until `until` gives up, if nobody says otherwise."""
 
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)

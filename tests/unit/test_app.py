@@ -64,7 +64,7 @@ async def test_waker_has_ended_before_workers_put_rows_back(tmp_path: Path) -> N
         worker.stop = noting  # type: ignore[method-assign]  # to look at the moment
         drop(app, "x", "a")
         await app.sweeper.sweep()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await pause.reached.wait()
         await app.stop(0)
 

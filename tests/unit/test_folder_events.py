@@ -45,7 +45,7 @@ class Watched:
 
     async def start(self) -> None:
         self.running = asyncio.create_task(self.watcher.run(self.stop))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.watcher.ready.wait()
 
     async def emit(self, event: ObjectEvent) -> None:
@@ -59,7 +59,7 @@ class Watched:
         self.announced.put_nowait(("sweep", bucket))
 
     async def next(self) -> tuple[str, str]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.announced.get()
 
     async def until(self, expected: tuple[str, str]) -> list[tuple[str, str]]:
@@ -77,7 +77,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     yield watched
     watched.stop.set()
     assert watched.running is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await watched.running
 
 
@@ -401,7 +401,7 @@ async def test_pause_grows_while_the_watcher_keeps_dying_soon(
     watched = Watched(tmp_path / "buckets")
     shutil.rmtree(watched.root)
     running = asyncio.create_task(watched.watcher.run(watched.stop))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [await pauses.get() for _ in range(4)] == expected
         watched.stop.set()
         await running
@@ -418,7 +418,7 @@ async def test_cancelling_ends_the_watch(tmp_path: Path) -> None:
     assert watched.running is not None
     watched.running.cancel()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.gather(watched.running, return_exceptions=True)
     assert watched.running.cancelled()
     assert not watched.stop.is_set()
@@ -458,7 +458,7 @@ async def test_whatever_happens_is_announced_or_swept(
         if chance.random() < 0.3:
             await asyncio.sleep(chance.choice([0, 0.01, 0.12]))  # falls between the steps of the watcher
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while known != files():
             settled.clear()
             await settled.wait()

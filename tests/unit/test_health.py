@@ -28,7 +28,7 @@ async def test_health_asks_where_the_page_is(host: str, tmp_path: Path) -> None:
         web = Web(app, Metrics(), address=f"{host}:0", token=TOKEN)
         task = asyncio.create_task(web.run())
         try:
-            await asyncio.wait_for(web.listening.wait(), timeout=30)
+            await asyncio.wait_for(web.listening.wait(), timeout=60)
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "consumer", "health"),
                 env={

@@ -73,12 +73,12 @@ def notification(*keys: str) -> Message:
 async def hinted(broker: LocalBroker, count: int) -> set[str]:
     """Take hints; return their units."""
     consumer = await broker.consume(LIVE, prefetch=count)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return {decode((await consumer.get()).message).key.unit for _ in range(count)}
 
 
 async def until_offered(broker: ReluctantBroker, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while broker.offered < count:  # noqa: ASYNC110 (turns of the loop, no time)
             await asyncio.sleep(0)
 
@@ -106,7 +106,7 @@ async def test_notification_is_acked_after_the_last_of_its_hints() -> None:
     broker.opened.set()
     async with running(broker):
         assert await hinted(broker, 3) == {"a.csv", "b.csv", "c.csv"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await broker.depth(INGRESS):  # noqa: ASYNC110 (turns of the loop, no time)
                 await asyncio.sleep(0)
 

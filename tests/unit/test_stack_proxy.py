@@ -56,13 +56,13 @@ async def behind() -> AsyncIterator[Behind]:
 async def ask(stream: Stream, data: bytes) -> bytes:
     reader, writer = stream
     writer.write(data)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         return await reader.readexactly(len(data))
 
 
 async def breaks(stream: Stream) -> bool:
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return not await stream[0].read()
     except ConnectionResetError:
         return True
@@ -82,7 +82,7 @@ async def test_end_of_one_side_reaches_the_other(behind: Behind) -> None:
 
     stream[1].write_eof()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         assert await stream[0].read() == b""
 
 

@@ -19,7 +19,7 @@ from tests.fake_superset import PASSWORD, USER, FakeSuperset
 
 BUCKET = "csv-uploads"
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds; far more than anything here needs."""
 
 

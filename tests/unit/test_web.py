@@ -239,9 +239,9 @@ async def test_a_port_that_is_taken_is_tried_again_and_stops_nothing(
         taken.listen()
         web = Web(app, Metrics(), address=f"127.0.0.1:{taken.getsockname()[1]}", token=None)
         task = asyncio.create_task(web.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await refused.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await web.listening.wait()
     async with http.get(f"{web.url}/healthz") as answer:
         assert answer.status == 200

@@ -258,7 +258,7 @@ async def test_a_stream_nobody_waits_for_any_more_ends_within_a_block(service: S
     raw = Generated(lambda: loop.call_soon_threadsafe(read.set))
     claim = Claim("t", "e1", None, staged=lambda: service.staged.append("t/a.csv"))
     applying = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [Streams(lambda: raw)], claim))
-    await asyncio.wait_for(read.wait(), 30)
+    await asyncio.wait_for(read.wait(), 60)
     applying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await applying
@@ -285,7 +285,7 @@ async def test_small_files_of_a_table_are_committed_while_a_large_one_is_being_r
     opens = Streams(lambda: Slow(lambda: loop.call_soon_threadsafe(read.set)))
     claim = Claim("large", "e1", None)
     large = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [opens], claim))
-    await asyncio.wait_for(read.wait(), 30)
+    await asyncio.wait_for(read.wait(), 60)
     for number in range(3):
         await service.put(f"t/{number}.csv", b"id,value\n1,2\n")
         await service.put(f"other/{number}.csv", b"id\n1\n")
@@ -311,7 +311,7 @@ async def test_a_stream_called_off_before_its_turn_is_closed_unread(service: Ser
 
     claim = Claim("t", "e1", None)
     applying = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [Streams(open_raw)], claim))
-    await asyncio.wait_for(opened.wait(), 10)
+    await asyncio.wait_for(opened.wait(), 60)
     applying.cancel()
     busy.set()
     with pytest.raises(asyncio.CancelledError):
@@ -389,7 +389,7 @@ async def test_a_unit_without_objects_lets_others_read_before_its_commit(service
 
     settling = asyncio.gather(*(settle(f"t/{n}.csv") for n in range(3)))
     try:
-        await asyncio.wait_for(all_staged.wait(), 10)
+        await asyncio.wait_for(all_staged.wait(), 60)
     finally:
         committing.set()
     await held_up

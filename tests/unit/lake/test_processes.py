@@ -107,7 +107,7 @@ async def test_two_processes_never_put_a_key_in_twice(new_bench: NewBench, tmp_p
     await bench.put({"t/00.csv": {"n": [0]}}, etag="e-0")
     processes = [start(tmp_path, name, number) for number, name in enumerate(("left", "right"))]
     await go(*processes)
-    outputs = await asyncio.gather(*(asyncio.to_thread(process.communicate, timeout=120) for process in processes))
+    outputs = await asyncio.gather(*(asyncio.to_thread(process.communicate, timeout=600) for process in processes))
 
     assert [process.returncode for process in processes] == [0, 0]
     left, right = (output.split()[-1] for output, _ in outputs)

@@ -312,6 +312,6 @@ async def test_commits_are_spaced_but_the_first_is_not_held_up(tmp_path: Path) -
         keeper = service.handler._keepers["lakehouse"]
         keeper._seconds = 60.0
         keeper._committed = loop.time() - 61
-        await asyncio.wait_for(service.put("t/b.csv", RAGGED), 20)
+        await asyncio.wait_for(service.put("t/b.csv", RAGGED), 60)
         assert keeper._delay() > 50
         await service.handler.aclose()

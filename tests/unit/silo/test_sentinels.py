@@ -14,7 +14,7 @@ from handlers.silo_staging.sentinels import DONE, LAST, RUN, SentinelRunner, Sil
 
 WATCHER = Path(__file__).parents[3] / "infra/silo/kubernetes/watch.sh"
 
-PATIENCE = 30.0
+PATIENCE = 180.0
 """Seconds until a test gives up; far more than anything here takes."""
 
 

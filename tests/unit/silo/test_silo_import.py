@@ -53,7 +53,7 @@ def test_22_runs_that_fail_do_not_end_it_and_sigterm_does(tmp_path: Path) -> Non
         assert process.stderr is not None
         lines = [json.loads(process.stderr.readline()) for _ in range(3)]
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
     assert process.returncode == 143
     assert {line["event"] for line in lines} == {"silo.run_failed"}
     assert all("answers 404" in line["reason"] for line in lines)
