@@ -41,8 +41,13 @@ while :; do
   fi
   rm -f "$input/run_silo"
   code=0
+  # A signal that comes before the id of the child is known is dealt with after that.
+  ended=
+  trap 'ended=yes' TERM INT
   "$silo" preprocessing &
   child=$!
+  trap stop TERM INT
+  [ -z "$ended" ] || stop
   wait "$child" || code=$?
   child=
   if [ "$code" -ne 0 ]; then

@@ -21,7 +21,7 @@ PATIENCE = 180.0
 class Watcher:
     """SILO's container: `infra/silo/kubernetes/watch.sh` with a SILO of the test's."""
 
-    def __init__(self, folder: Path, silo: str) -> None:
+    def __init__(self, folder: Path, silo: str, script: Path = WATCHER) -> None:
         self.folder = folder
         self._silo = folder / "silo"
         self._silo.write_text(f"#!/bin/sh\n{silo}\n")
@@ -32,7 +32,7 @@ class Watcher:
             "SILO_INPUT_DIR": str(folder),
             "SILO_RUNNER_SLEEP_SECONDS": "0.02",
         }
-        self.process = subprocess.Popen(["/bin/sh", str(WATCHER)], env=environment)
+        self.process = subprocess.Popen(["/bin/sh", str(script)], env=environment)
 
     def end(self) -> int:
         if self.process.poll() is None:
@@ -137,6 +137,27 @@ def test_24_a_watcher_that_is_ended_ends_its_silo(tmp_path: Path, watch: Callabl
     while not (tmp_path / "ended").exists():
         pass
     assert not (tmp_path / DONE).exists()
+
+
+def test_24_a_watcher_that_is_ended_as_its_silo_begins_ends_it_too(tmp_path: Path) -> None:
+    (tmp_path / RUN).write_text("run_id=5\n")
+    begins = '"$silo" preprocessing &\n'
+    script, text = tmp_path / "watch.sh", WATCHER.read_text()
+    assert begins in text
+    script.write_text(
+        text.replace(begins, f"{begins}  while [ ! -e {tmp_path}/began ]; do sleep 0.02; done; kill -TERM $$\n")
+    )
+    watcher = Watcher(
+        tmp_path,
+        f"trap 'echo ended >{tmp_path}/ended; exit 0' TERM; : >{tmp_path}/began; "
+        f"while [ ! -e {tmp_path}/over ]; do sleep 0.02; done; : >{tmp_path}/outlived",
+        script,
+    )
+
+    assert watcher.process.wait(PATIENCE) == 143
+    (tmp_path / "over").touch()
+    while not (tmp_path / "ended").exists():
+        assert not (tmp_path / "outlived").exists()
 
 
 def test_25_the_end_of_another_run_is_not_taken_for_this_one_s(tmp_path: Path) -> None:
