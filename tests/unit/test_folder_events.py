@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 NOW = 1_795_218_843_114
 
+HOUR = 3600.0
+"""Seconds; what rests for so long ends only when a test lets the time pass, however long the test takes."""
+
 
 def in_thread(function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
     return asyncio.to_thread(function, *args)
@@ -42,6 +45,29 @@ class Watched:
         self.stop = asyncio.Event()
         self.watcher = FolderEvents(root, emit=self.emit, sweep=self.sweep, clock=lambda: NOW, run=in_thread)
         self.running: asyncio.Task[None] | None = None
+        loop, self._ahead = asyncio.get_running_loop(), 0.0
+        time = loop.time
+        loop.time = lambda: time() + self._ahead  # type: ignore[method-assign]  # a loop of this test alone
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let time pass, and what is due by then be done."""
+        self._ahead += seconds
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def until_rests(self, key: str, size: int) -> None:
+        """Wait until the watcher has seen a file with so many bytes."""
+
+        def rests() -> bool:
+            bucket = self.watcher._buckets.get("b")
+            return bucket is not None and key in bucket.resting and bucket.resting[key].stamp.size == size
+
+        await self.until_so(rests)
+
+    async def until_so(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():  # noqa: ASYNC110 (the watcher tells nobody)
+                await asyncio.sleep(0.005)
 
     async def start(self) -> None:
         self.running = asyncio.create_task(self.watcher.run(self.stop))
@@ -81,14 +107,19 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
         await watched.running
 
 
-async def test_new_file_is_announced_once(watched: Watched) -> None:
+async def test_new_file_is_announced_once(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_events, "REST", HOUR)
+    key = "dir x/ünï€ +%🦆\n.csv"
     (watched.bucket / "dir x").mkdir()
-    (watched.bucket / "dir x/ünï€ +%🦆\n.csv").write_bytes(b"abc")
-
-    assert await watched.next() == ("created", "b/dir x/ünï€ +%🦆\n.csv")
-    assert watched.events == [ObjectEvent("b", "dir x/ünï€ +%🦆\n.csv", "created", NOW, size=3)]
+    (watched.bucket / key).write_bytes(b"abc")
+    await watched.until_rests(key, 3)
     (watched.bucket / "later").touch()
-    assert await watched.next() == ("created", "b/later")
+    await watched.until_rests("later", 0)  # all that the system tells of the first came before
+    await watched.pass_by(HOUR)
+
+    assert {await watched.next(), await watched.next()} == {("created", f"b/{key}"), ("created", "b/later")}
+    assert ObjectEvent("b", key, "created", NOW, size=3) in watched.events
+    assert watched.announced.empty()
 
 
 async def test_changed_file_is_announced_again(watched: Watched) -> None:
@@ -100,13 +131,15 @@ async def test_changed_file_is_announced_again(watched: Watched) -> None:
 
 
 async def test_growing_file_is_announced_when_it_rests(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_events, "REST", 0.5)
+    monkeypatch.setattr(folder_events, "REST", HOUR)
     with (watched.bucket / "k").open("wb", buffering=0) as file:
-        for _ in range(20):
+        for size in range(1, 21):
             file.write(b"x")
-            await asyncio.sleep(0.03)  # a slow upload, that in all takes longer than a rest
+            await watched.until_rests("k", size)
+            await watched.pass_by(HOUR / 2)  # a slow upload, that in all takes longer than a rest
             assert watched.announced.empty()
 
+    await watched.pass_by(HOUR)
     assert await watched.next() == ("created", "b/k")
     assert watched.events[0].size == 20
 
@@ -257,9 +290,15 @@ async def test_linked_bucket_is_watched(tmp_path: Path) -> None:
     watched.stop.set()
 
 
+def move_in(watched: Watched, folder: Path) -> None:
+    """Have a folder `d` with a file `k` come at once: made there, the system might tell of the file twice."""
+    (folder / "d").mkdir()
+    (folder / "d/k").touch()
+    (folder / "d").rename(watched.bucket / "d")
+
+
 async def test_vanished_folder_asks_for_a_sweep(watched: Watched, tmp_path: Path) -> None:
-    (watched.bucket / "d").mkdir()
-    (watched.bucket / "d/k").touch()
+    move_in(watched, tmp_path)
     await watched.until(("created", "b/d/k"))
     (watched.bucket / "d").rename(tmp_path / "out")
 
@@ -271,17 +310,15 @@ async def test_folder_known_from_before_that_vanishes_asks_for_a_sweep(tmp_path:
     watched = Watched(tmp_path / "buckets")
     (watched.bucket / "d/e").mkdir(parents=True)
     await watched.start()
-    (watched.bucket / "k").touch()
-    await watched.until(("created", "b/k"))  # the folders were learnt meanwhile
+    await watched.until_so(lambda: "b/d/e" in watched.watcher._folders)
     (watched.bucket / "d/e").rename(tmp_path / "out")
 
     assert await watched.next() == ("sweep", "b")
     watched.stop.set()
 
 
-async def test_touched_folder_is_not_announced(watched: Watched) -> None:
-    (watched.bucket / "d").mkdir()
-    (watched.bucket / "d/k").touch()
+async def test_touched_folder_is_not_announced(watched: Watched, tmp_path: Path) -> None:
+    move_in(watched, tmp_path)
     await watched.until(("created", "b/d/k"))
     (watched.bucket / "d").chmod(0o700)
     (watched.bucket / "later").touch()
@@ -291,12 +328,15 @@ async def test_touched_folder_is_not_announced(watched: Watched) -> None:
 
 async def test_burst_asks_for_one_sweep_instead(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_events, "BURST", 50)
+    monkeypatch.setattr(folder_events, "REST", HOUR)  # the system may tell of fewer at first
     for number in range(500):
         (watched.bucket / str(number)).touch()
 
     assert await watched.until(("sweep", "b")) == []
     assert watched.reasons == ["50 changes at once"]
     (watched.bucket / "later").touch()
+    await watched.until_rests("later", 0)
+    await watched.pass_by(HOUR)
     assert await watched.next() == ("created", "b/later")
 
 
