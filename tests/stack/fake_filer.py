@@ -21,6 +21,7 @@ from consumer.seaweed_pb2 import (
     SubscribeMetadataRequest,
     SubscribeMetadataResponse,
 )
+from tests.stack import ports
 
 HEARTBEAT_SECONDS = 0.05
 """The real one's are 5 s apart."""
@@ -64,8 +65,8 @@ class FakeFiler:
         )
         handler = grpc.method_handlers_generic_handler("filer_pb.SeaweedFiler", {"SubscribeMetadata": subscribe})
         self._server.add_generic_rpc_handlers((handler,))
-        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
-        self.address = f"127.0.0.1:{port}"
+        self.address = self.address or f"{ports.LOOPBACK}:{ports.reserve()}"
+        self._server.add_insecure_port(self.address)
         await self._server.start()
 
     async def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -189,12 +190,14 @@ async def test_slowed_connection_is_fast_again_at_once(behind: Behind) -> None:
     assert len(await answer) == 1_000_000
 
 
-async def test_server_that_is_down_is_told_to_clients(unused_tcp_port: int) -> None:
-    async with proxied(f"tcp://127.0.0.1:{unused_tcp_port}") as (proxy, url):
-        behind = Behind(proxy, url.replace("tcp://", "tcp://user:p%40ss@"))
-        assert await breaks(await behind.connect())
-        assert proxy.counts.unreachable == 1
-        behind.close()
+async def test_server_that_is_down_is_told_to_clients() -> None:
+    with socket.socket() as taken:  # listens to nobody, and keeps the port from others
+        taken.bind(("127.0.0.1", 0))
+        async with proxied(f"tcp://127.0.0.1:{taken.getsockname()[1]}") as (proxy, url):
+            behind = Behind(proxy, url.replace("tcp://", "tcp://user:p%40ss@"))
+            assert await breaks(await behind.connect())
+            assert proxy.counts.unreachable == 1
+            behind.close()
 
 
 async def test_url_through_the_proxy_keeps_user_and_path(behind: Behind) -> None:

@@ -14,6 +14,7 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.typing import EventDict
 
+from consumer import sink as sink_module
 from consumer import web as web_module
 from consumer.app import App
 from consumer.ledger_again import LedgerUnavailable
@@ -21,6 +22,7 @@ from consumer.metrics import Metrics
 from consumer.web import Web
 from handlers.contract import SinkAway, TransientError
 from tests.apps import BUCKET, drop, opened, settle
+from tests.stack import ports
 
 TOKEN = "secret-token"  # noqa: S105 (of this test)
 
@@ -101,6 +103,7 @@ async def test_a_sink_that_is_away_makes_it_unready_and_is_asked_once_in_a_while
         raise SinkAway("the catalog at postgresql://db does not answer")
 
     monkeypatch.setattr(app.handlers["fake"], "ping", away)
+    monkeypatch.setattr(sink_module, "FRESH", 3600.0)  # however long three questions take
     async with serving(app) as web:
         for _ in range(3):
             async with http.get(f"{web.url}/readyz") as answer:
@@ -235,9 +238,10 @@ async def test_a_port_that_is_taken_is_tried_again_and_stops_nothing(
 
     monkeypatch.setattr(web_module, "log", structlog.wrap_logger(None, processors=[note]))
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        port = ports.reserve()  # one that the system gives to nobody else once it is let go
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        web = Web(app, Metrics(), address=f"127.0.0.1:{taken.getsockname()[1]}", token=None)
+        web = Web(app, Metrics(), address=f"127.0.0.1:{port}", token=None)
         task = asyncio.create_task(web.run())
         async with asyncio.timeout(60):
             await refused.wait()
