@@ -6,7 +6,7 @@ import csv
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from handlers.dataset_catalogue.site import ENDPOINTS, Credentials, Site
 from handlers.dataset_catalogue.tables import datasets, logs
 from handlers.dataset_catalogue.vectors import InTable, Vectors
 from handlers.embedders import Embedder
+
+PATIENCE = 180.0
+"""Seconds that a source may be silent: far more than those of the tests ever are, unless they shall."""
 
 BEGIN = 1_790_000_000_000
 """Epoch milliseconds: 21 September 2026."""
@@ -49,6 +52,10 @@ class Made:
 
     site: Site
     time: Time
+
+    def wait_no_longer(self) -> None:
+        """Give up a source that is silent, as one is that never answers."""
+        self.site = replace(self.site, timeout_seconds=2.0)
 
     def rows(self, **where: Any) -> list[Any]:
         query = sa.select(datasets).order_by(datasets.c.id)
@@ -96,7 +103,7 @@ def made_site(
         new_id=lambda: f"run {next(ids)}",
         credentials=credentials or Credentials(),
         endpoints={**ENDPOINTS, **(endpoints or {})},
-        timeout_seconds=0.5,
+        timeout_seconds=PATIENCE,
         embedder=embedder,
         vectors=vectors or InTable(),
     )

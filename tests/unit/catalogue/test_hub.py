@@ -89,6 +89,8 @@ def test_an_answer_that_makes_no_sense_is_told_and_what_came_before_is_kept(
 ) -> None:
     sources.faults.extend([None, fault])
 
+    if fault == "slow":
+        asking.wait_no_longer()
     with pytest.raises(SourceAway, match="huggingface"):
         fetch_datasets(asking.site, days_back=0)
 

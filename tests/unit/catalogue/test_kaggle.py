@@ -131,6 +131,8 @@ def test_a_pause_is_as_long_as_the_source_says(
 def test_each_failure_is_its_own_and_is_tried_again_later(minimal: Made, sources: Sources, fault: Fault) -> None:
     sources.faults.extend([None, fault])
 
+    if fault == "slow":
+        minimal.wait_no_longer()
     done = enrich_pending(minimal.site)
     failed = minimal.row("2")
     at_once = enrich_pending(minimal.site)

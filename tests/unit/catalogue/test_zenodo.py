@@ -42,6 +42,8 @@ def test_a_429_loses_nothing_and_continues_later(asking: Made, sources: Sources)
 def test_an_answer_that_makes_no_sense_is_told(asking: Made, sources: Sources, fault: Fault) -> None:
     sources.faults.extend([None, fault])
 
+    if fault == "slow":
+        asking.wait_no_longer()
     with pytest.raises(SourceAway, match="zenodo"):
         fetch_datasets(asking.site)
 
