@@ -54,7 +54,7 @@ def serving() -> Iterator[FakeArgilla]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert started.wait(30)
+    assert started.wait(180)
     try:
         yield fake
     finally:

@@ -257,7 +257,7 @@ async def test_nobody_there_and_no_answer_are_told_apart(server: FakeSuperset) -
     async with client(server, seconds=0.2) as superset:
         with pytest.raises(ServiceUnusable, match=r"did not answer in 0\.2 s"):
             await superset.ping()
-    assert server.asked == ["POST security/login"]
+    assert len(server.asked) <= 1, "who does not answer is not asked again"
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ async def test_a_log_that_another_process_has_is_waited_for(bench: Bench) -> Non
     holder = spawn.Process(target=hold, args=(bench.settings.log, taken, free))
     holder.start()
     try:
-        assert taken.wait(60)
+        assert taken.wait(180)
         tries = 0
         run = bench.context.run
 
@@ -217,14 +217,14 @@ async def test_a_log_that_another_process_has_is_waited_for(bench: Bench) -> Non
             tries += lane == "argilla log"
             if tries > 2:
                 free.set()
-                holder.join(60)
+                holder.join(180)
             return run(lane, function, *args)
 
         bench.context.run = counting  # type: ignore[method-assign]
         await bench.apply(ROWS)
     finally:
         free.set()
-        holder.join(60)
+        holder.join(180)
 
     assert tries > 2
     assert bench.logged()[0]["status"] == "ingested"
@@ -234,7 +234,7 @@ def hold(path: str, taken: Any, free: Any) -> None:
     """Have the file in another process."""
     db = duckdb.connect(path)
     taken.set()
-    free.wait(60)
+    free.wait(180)
     db.close()
 
 

@@ -292,7 +292,8 @@ async def test_two_windows_with_new_columns_are_kept_apart_from_somebody_elses(
     new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench, other = new_bench(), new_bench()
-    committer = TableCommitter(bench.table(), bench.kitchen.cook, bench.context, WindowLimits(0.3, 2000, 1))
+    # The next commit is an hour away, so that both windows are ready for it, however long that takes.
+    committer = TableCommitter(bench.table(), bench.kitchen.cook, bench.context, WindowLimits(3600.0, 2000, 1))
     await bench.put({"t/a.csv": {"n": [1]}}, committer=committer)
 
     def adds_a_column() -> None:
@@ -303,8 +304,12 @@ async def test_two_windows_with_new_columns_are_kept_apart_from_somebody_elses(
     first = asyncio.create_task(committer.submit(bench.entry("t/b.csv", {"n": [2], "left": ["x"]})))
     await asyncio.sleep(0)  # it is submitted
     await asyncio.sleep(0)  # its window is full and closed
-    await committer.submit(bench.entry("t/c.csv", {"n": [3], "right": [4]}))
-    await first
+    second = asyncio.create_task(committer.submit(bench.entry("t/c.csv", {"n": [3], "right": [4]})))
+    async with asyncio.timeout(60):
+        while len(committer._staged) < 2:  # noqa: ASYNC110 (it tells nobody)
+            await asyncio.sleep(0.01)
+    await committer.aclose()  # which waits for no hour
+    await asyncio.gather(first, second)
 
     assert bench.rows("lakehouse.t", "n", "left", "right") == [
         ("t/a.csv", 1, None, None),

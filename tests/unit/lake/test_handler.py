@@ -34,6 +34,7 @@ from handlers.contract import (
 )
 from handlers.csv_to_iceberg.csv import content
 from handlers.csv_to_iceberg.csv.options import Options
+from handlers.csv_to_iceberg.csv.reading import Reading
 from handlers.csv_to_iceberg.handler import CsvToIceberg, create
 from handlers.csv_to_iceberg.lake import streaming
 from handlers.csv_to_iceberg.lake.lake import LakeSettings
@@ -253,9 +254,22 @@ class Streams(Held):
         return stream
 
 
-async def test_a_stream_nobody_waits_for_any_more_ends_within_a_block(service: Service, tmp_path: Path) -> None:
-    loop, read = asyncio.get_running_loop(), asyncio.Event()
-    raw = Generated(lambda: loop.call_soon_threadsafe(read.set))
+async def test_a_stream_nobody_waits_for_any_more_ends_within_a_block(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, read, called_off = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    real = Reading.call_off
+
+    def call_off(reading: Reading) -> None:
+        real(reading)
+        called_off.set()
+
+    def on_read() -> None:
+        loop.call_soon_threadsafe(read.set)
+        assert called_off.wait(60)  # what is read meanwhile is as much as the machine is fast
+
+    monkeypatch.setattr(Reading, "call_off", call_off)
+    raw = Generated(on_read)
     claim = Claim("t", "e1", None, staged=lambda: service.staged.append("t/a.csv"))
     applying = asyncio.ensure_future(service.handler.apply(service.unit("t/a.csv"), [Streams(lambda: raw)], claim))
     await asyncio.wait_for(read.wait(), 60)

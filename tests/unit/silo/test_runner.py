@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,13 +35,21 @@ def test_20_a_silo_that_fails_is_quoted(tmp_path: Path) -> None:
         DirectRunner(program, Path("c.yaml"), 30)()
 
 
-def test_20_a_silo_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    program = silo(tmp_path, f"echo $$ >{tmp_path}/pid; exec sleep 300")
+def test_20_a_silo_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    class Noted(subprocess.Popen[str]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    program = silo(tmp_path, "exec sleep 300")
 
     with pytest.raises(TimeoutError, match=r"within 0\.5 s"):
         DirectRunner(program, Path("c.yaml"), 0.5)()
 
-    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 def test_20_a_silo_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ sys.exit(cli.main())
     with serving() as backend:
         given = environment(BACKEND_BASE_URL=backend.url, ROOT_DIR=str(tmp_path))
         done = subprocess.run(
-            [sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False, timeout=300
         )
 
     assert (done.returncode, done.stdout) == (143, "dropped\n"), done.stderr
