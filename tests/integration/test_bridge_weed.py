@@ -133,7 +133,7 @@ async def test_each_operation_of_s3_is_told_of_once(bridges: Bridges) -> None:
 
 def _move(weed: Weed, old: str, new: str) -> None:
     request = urllib.request.Request(f"{weed.filer_http}{quote(new)}?mv.from={quote(old)}", method="POST")  # noqa: S310
-    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 (our own server)
+    urllib.request.urlopen(request, timeout=120).close()  # noqa: S310 (our own server)
 
 
 async def test_a_bucket_that_is_removed_as_a_whole_is_swept(bridges: Bridges) -> None:
@@ -143,7 +143,7 @@ async def test_a_bucket_that_is_removed_as_a_whole_is_swept(bridges: Bridges) ->
             await bridges.wanted.met(wanted)
         path = f"{bridges.weed.filer_http}/buckets/{bridges.bucket}?recursive=true"
         request = urllib.request.Request(path, method="DELETE")  # noqa: S310 (our own server)
-        await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).close())  # noqa: S310
+        await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=120).close())  # noqa: S310
 
         async def is_asked_for() -> bool:
             return [wanted.reason for wanted in await bridges.wanted.pending()] == ["the bucket was removed or renamed"]
@@ -238,7 +238,7 @@ async def test_the_command_brings_events_to_rabbitmq_and_ends_in_good_order(
             await delivery.ack()
         finally:
             process.send_signal(signal.SIGTERM)
-            code = await asyncio.to_thread(process.wait, 30)
+            code = await asyncio.to_thread(process.wait, 180)
     finally:
         await broker.aclose()
 
@@ -264,7 +264,7 @@ async def process(log: Path, *words: str, **environment: str) -> AsyncIterator[s
         yield running
     finally:
         running.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(running.wait, 60) == 0, log.read_text()
+        assert await asyncio.to_thread(running.wait, 180) == 0, log.read_text()
 
 
 async def test_what_a_killed_filer_forgot_is_in_its_table_nevertheless(

@@ -106,7 +106,7 @@ async def test_events_of_minio_arrive_and_name_their_objects(
 ) -> None:
     here = Installation(tmp_path, minio_with_events)
     async with heard(vhost) as following, minio_with_events.client() as s3:
-        applied = await here.notify("apply", "--wait", "30")
+        applied = await here.notify("apply", "--wait", "180")
         assert (applied.code, applied.error) == (0, "")
         bucket = here.bucket
 
@@ -253,7 +253,7 @@ async def test_a_store_that_is_not_there_yet_is_waited_for(
     here = Installation(tmp_path, minio)
     assert (await here.notify("apply", "--no-create")).code == exits.UNAVAILABLE
 
-    applying = asyncio.create_task(here.notify("apply", "--wait", "60"))
+    applying = asyncio.create_task(here.notify("apply", "--wait", "180"))
     await asyncio.to_thread(minio.start)
     done = await applying
 
@@ -321,7 +321,7 @@ async def test_minio_takes_the_variables_of_its_file(
     minio.instance.configure(variables | {"MINIO_NOTIFY_AMQP_QUEUE_DIR_LAKEDROP": str(tmp_path / "events")})
     await asyncio.to_thread(minio.start)
 
-    assert "1 notification set" in (await Installation(tmp_path, minio).notify("apply", "--wait", "30")).out
+    assert "1 notification set" in (await Installation(tmp_path, minio).notify("apply", "--wait", "180")).out
 
 
 async def test_a_store_that_has_just_begun_is_given_time_to_know_its_targets(
@@ -340,7 +340,7 @@ async def test_a_store_that_has_just_begun_is_given_time_to_know_its_targets(
     monkeypatch.setattr(S3Admin, "set_notification", refusing)
     monkeypatch.setattr(cli_notify, "AGAIN_SECONDS", 0.01)
     at_once = await here.notify("apply")
-    waited = await here.notify("apply", "--wait", "30")
+    waited = await here.notify("apply", "--wait", "180")
 
     assert (at_once.code, "infra/minio-notify/minio.env" in at_once.error) == (78, True)
     assert (waited.code, waited.error) == (0, "")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -127,18 +130,23 @@ async def test_full_bulk_queue_makes_its_publisher_wait(rabbitmq: RabbitMQ, vhos
     async with connected(vhost) as broker:
         waiting: asyncio.Task[None] | None = None
         count = 0
-        while waiting is None:  # the limit of a quorum queue is a soft one: some more are taken
-            attempt = asyncio.create_task(broker.publish(BULK, message(f"{count}")))
-            count += 1
-            await asyncio.wait([attempt], timeout=broker_publisher.FULL_PAUSE)
-            waiting = None if attempt.done() else attempt
-            assert count < 100
+        with capture_logs() as logs:
+            while waiting is None:  # the limit of a quorum queue is a soft one: some more are taken
+                attempt = asyncio.create_task(broker.publish(BULK, message(f"{count}")))
+                count += 1
+                await until(partial(_is_taken_or_waits, attempt, logs))
+                waiting = None if attempt.done() else attempt
+                assert count < 100
         taken = await drain(broker, BULK)
         await soon(waiting)
         taken += await drain(broker, BULK)
 
     assert count > 5
     assert sorted(taken, key=int) == [f"{number}" for number in range(count)]
+
+
+async def _is_taken_or_waits(publishing: asyncio.Task[None], logs: Sequence[Mapping[str, Any]]) -> bool:
+    return publishing.done() or "queue.full" in [line["event"] for line in logs]
 
 
 @pytest.mark.parametrize("queue", [LIVE, BULK, INGRESS])

@@ -227,7 +227,7 @@ def test_a_reader_does_not_wait_for_a_loop_that_has_stopped(minio: Minio) -> Non
         store, stream = runner.run(opened())
 
         with pytest.raises(TransientError, match="the event loop has stopped"):
-            thread.submit(stream.read).result(30)
+            thread.submit(stream.read).result(180)
         stream.close()
         runner.run(store.aclose())
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog, load_catalog
 
+from tests.acceptance.conftest import wait_for
 from tests.stack import ports
 from tests.stack.minio import Minio
 from tests.stack.postgres import Postgres
@@ -40,7 +41,7 @@ async def test_rabbitmq_killed_and_started_again_keeps_confirmed_messages(rabbit
     again = await aio_pika.connect(vhost)
     async with again:
         channel = await again.channel()
-        message = await (await channel.get_queue("kept")).get(timeout=10)
+        message = await (await channel.get_queue("kept")).get(timeout=60)
         assert message.body == b"body"
         await message.ack()
 
@@ -93,7 +94,7 @@ def test_weaviate_answers_nobody_without_its_key(weaviate: Weaviate) -> None:
     channel = grpc.insecure_channel(f"127.0.0.1:{weaviate.grpc_port}")
     search: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/weaviate.v1.Weaviate/Search")
     with channel, pytest.raises(grpc.RpcError, match="unauthorized: invalid api key"):
-        search(b"", timeout=10)
+        search(b"", timeout=60)
 
 
 async def test_catalogs_of_two_buckets_know_nothing_of_each_other_and_survive(
@@ -159,7 +160,7 @@ def test_paused_server_says_nothing_until_it_is_resumed(minio: Minio) -> None:
 
     assert not is_healthy(f"{minio.url}/minio/health/live")
     minio.resume()
-    assert is_healthy(f"{minio.url}/minio/health/live")
+    assert wait_for(lambda: is_healthy(f"{minio.url}/minio/health/live"))
 
 
 def test_children_that_end_meanwhile_are_no_hindrance_to_pausing_and_resuming(
@@ -210,7 +211,7 @@ sys.stdin.read()
         server = psutil.Process(int(run.stdout.readline()))
         run.kill()
 
-    server.wait(30)
+    server.wait(180)
 
 
 @pytest.mark.needs("container engine")
