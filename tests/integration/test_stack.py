@@ -46,6 +46,30 @@ async def test_rabbitmq_killed_and_started_again_keeps_confirmed_messages(rabbit
         await message.ack()
 
 
+async def test_rabbitmq_killed_right_after_a_queue_was_deleted_and_declared_again_has_the_new_one(
+    rabbitmq: RabbitMQ, vhost: str
+) -> None:
+    connection = await aio_pika.connect(vhost)
+    async with connection:
+        channel = await connection.channel()
+        await channel.declare_queue("again", durable=True, arguments={"x-queue-type": "quorum"})
+        await asyncio.to_thread(rabbitmq.kill)  # its name is written
+        await asyncio.to_thread(rabbitmq.start)
+    connection = await aio_pika.connect(vhost)
+    async with connection:
+        channel = await connection.channel()
+        await channel.queue_delete("again")
+        await channel.declare_queue("again", durable=True, arguments={"x-queue-type": "quorum"})
+        await channel.default_exchange.publish(aio_pika.Message(b"body", delivery_mode=2), "again")
+        await asyncio.to_thread(rabbitmq.kill)
+        await asyncio.to_thread(rabbitmq.start)
+
+    connection = await aio_pika.connect(vhost)
+    async with connection:
+        queue = await (await connection.channel()).get_queue("again")
+        assert (await queue.get(timeout=30)).body == b"body"
+
+
 @pytest.fixture(params=["minio", "versitygw", "weed"])
 def store(request: pytest.FixtureRequest) -> S3Server:
     server: S3Server = request.getfixturevalue(request.param)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
 import time
 import urllib.request
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -26,6 +28,9 @@ USER, PASSWORD = "lakedrop", "broker-of-tests"
 
 GREETING = b"AMQP\x00\x00\x09\x01"
 """Of a client that speaks AMQP 0-9-1. The server answers with a method frame, whose first byte is 1."""
+
+CLUSTER = re.compile(r"cluster_name\s*=>\s*'([^']*)'")
+"""What the configuration of a quorum queue says of whose it is."""
 
 SETTINGS = """\
 listeners.tcp.1 = 127.0.0.1:{amqp}
@@ -187,6 +192,8 @@ class RabbitMQ(Server):
         """
         Wait until the file that tells a node which queues are its own names them all; RabbitMQ writes it within 1 s.
 
+        It names a queue by the folder that it lies in: one that was deleted and declared again has the name of old.
+
         A quorum queue that is not in it when the node is killed has no leader afterwards, for good: whoever consumes
         from it waits for ever (rabbitmq/rabbitmq-server#10070; seen with 3.10.8, killed up to 0.6 s after declaring).
         """
@@ -194,14 +201,14 @@ class RabbitMQ(Server):
             return
         (names,) = self._data.glob("*/quorum/*/names.dets")
         queues = {
-            f"{queue['vhost']}_{queue['name']}".replace("/", "%2F").encode()
+            f"{queue['vhost']}_{queue['name']}".replace("/", "%2F")
             for queue in self.call("GET", "queues?columns=name,vhost,type")
             if queue["type"] == "quorum"
         }
         end = time.monotonic() + PATIENCE
-        while not all(queue in (kept := names.read_bytes()) for queue in queues):
+        while left := queues - _named(names):
             if time.monotonic() > end:
-                raise ServerFailed(f"RabbitMQ does not write these names: {[q for q in queues if q not in kept]}")
+                raise ServerFailed(f"RabbitMQ does not write these names: {sorted(left)}")
             time.sleep(LOOK_AGAIN)
 
     def processes(self) -> list[Instance]:
@@ -239,6 +246,20 @@ class RabbitMQ(Server):
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             text = answer.read()
         return json.loads(text) if text else None
+
+
+def _named(names: Path) -> set[str]:
+    """Return the quorum queues whose newest folders a file of names tells of, by vhost and name."""
+    folders: dict[str, str] = {}
+    configs = []
+    for config in names.parent.glob("*/config"):
+        with suppress(FileNotFoundError):  # of a queue that is being deleted
+            configs.append((config.stat().st_mtime_ns, config.parent.name, config.read_text()))
+    for _, folder, text in sorted(configs):
+        if found := CLUSTER.search(text):
+            folders[found[1]] = folder
+    kept = names.read_bytes()
+    return {queue for queue, folder in folders.items() if folder.encode() in kept}
 
 
 def greets(port: int) -> bool:
