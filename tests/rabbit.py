@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+import aio_pika
 import psutil
 import pytest
+from aio_pika.exceptions import AMQPError
 
 from consumer.broker import RabbitBroker
 from consumer.broker_port import Broker, Consumer
@@ -87,6 +89,18 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 (the server tells nobody)
             await asyncio.sleep(0.1)
+
+
+async def readers(vhost: str, queue: str) -> int:
+    """Return how many read a queue, as RabbitMQ knows it; nobody one that is not there or has no leader."""
+    connection = await aio_pika.connect(vhost)
+    async with connection:
+        channel = await connection.channel()
+        try:
+            found = await channel.declare_queue(queue, passive=True)
+        except AMQPError:
+            return 0
+        return found.declaration_result.consumer_count or 0
 
 
 def api(vhost: str, kind: str, name: str = "") -> str:

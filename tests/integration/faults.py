@@ -18,7 +18,7 @@ from consumer.workitem import INGRESS, work_queue
 from tests.integration.faults_load import Load
 from tests.integration.faults_replica import Replica
 from tests.integration.faults_tap import tapped
-from tests.integration.faults_world import LEASE_SECONDS, LOOK_AGAIN, World, until
+from tests.integration.faults_world import LEASE_SECONDS, World, until
 from tests.stack.process import Process
 from tests.stack.server import Server
 
@@ -40,8 +40,7 @@ async def broker_killed(world: World, load: Load) -> None:
 
 async def broker_stopped(world: World, load: Load, *, seconds: float = AWAY_SECONDS) -> None:
     """A stop in good order, and a start some time later."""
-    await world.until_subscribed(WORK)
-    marks = world.marks()
+    marks = await world.until_subscribed(WORK)
     await asyncio.to_thread(world.rabbitmq.stop)
     assert not world.rabbitmq.running
     await world.until_logged(marks, "consumer.lost", least=len(world.replicas))
@@ -93,7 +92,6 @@ async def _stopped_at_work(world: World, victim: Replica) -> set[str]:
     async def stopped() -> set[str]:
         await until(lambda: world.claims.held_by(victim.name), f"{victim.name} holds no claim")
         await asyncio.to_thread(victim.pause)
-        await asyncio.sleep(LOOK_AGAIN)  # what it had sent to the database comes to its end there
         tokens = await world.claims.held_by(victim.name)
         if not tokens:
             await asyncio.to_thread(victim.resume)
@@ -193,6 +191,7 @@ async def events_doubled_and_reordered(world: World, load: Load) -> None:
     """Each event is told three times, in any order, the last times after newer ones."""
     async with tapped(world.vhost) as tap:
         await tap.until(30)
+        await world.until_subscribed(INGRESS)  # after a restart it may have no leader yet, and would take nothing
         again = tap.events * 2
         world.chance.shuffle(again)
         await tap.tell(again)
@@ -202,6 +201,7 @@ async def events_doubled_and_reordered(world: World, load: Load) -> None:
 
 async def events_dropped(world: World, load: Load) -> None:
     """Of all events a half is lost, the others come in another order."""
+    await world.until_subscribed(INGRESS)  # who comes back to it connects it again
     async with tapped(world.vhost) as tap:
         await tap.connect_ingress(connected=False)
         await tap.until(30)
@@ -229,8 +229,7 @@ async def events_forgotten(world: World, load: Load) -> None:
 async def queues_deleted(world: World, load: Load) -> None:
     """The queues of notifications and of hints are deleted with all that is in them, under their consumers."""
     for queue in (INGRESS, WORK):
-        await world.until_subscribed(INGRESS, WORK)
-        marks = world.marks()
+        marks = await world.until_subscribed(INGRESS, WORK)
         path = f"queues/{quote(world.vhost_name, safe='')}/{queue}"
         await asyncio.to_thread(world.rabbitmq.call, "DELETE", path)
         await world.until_logged(marks, "consumer.lost", least=len(world.replicas))

@@ -41,7 +41,10 @@ CREATE TRIGGER see_claim AFTER UPDATE ON units
 """,
 )
 
-HELD_BY = "SELECT token FROM seen_claims JOIN units ON lease_token = token WHERE replica = $1"
+HELD_BY = """
+SELECT token FROM seen_claims JOIN units ON lease_token = token WHERE replica = $1 FOR UPDATE OF units SKIP LOCKED
+"""
+"""Without those that a transaction is about to end: its COMMIT may be on its way, though the replica was stopped."""
 
 TAKEN = """
 SELECT token, bucket, unit, lease_until, taken_at FROM seen_claims
@@ -88,7 +91,7 @@ class Claims:
         return {row["lease_token"] for row in await self.query("SELECT lease_token FROM units WHERE lease_token <> ''")}
 
     async def held_by(self, replica: str) -> set[str]:
-        """Return the tokens of the claims that a replica holds."""
+        """Return the tokens of the claims that a replica holds, and that it has not begun to end."""
         return {row["token"] for row in await self.query(HELD_BY, replica)}
 
     async def taken(self, tokens: Collection[str]) -> list[Taken]:

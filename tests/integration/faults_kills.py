@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
+from consumer.upkeep import LEASE
 from tests.integration.faults import WORK, Fault, consumer_killed
 from tests.integration.faults_load import Load
 from tests.integration.faults_world import PATIENCE, World
@@ -14,6 +17,8 @@ from tests.stack.server import Server
 
 MOMENT: Final = 40
 """Changes, at most, that the load makes before a kill: its moment is as random as their number."""
+
+DUE: Final = "UPDATE leases SET next_at = 0 WHERE name = $1 AND token IS NULL"
 
 
 async def catalog_killed(world: World, load: Load) -> None:
@@ -25,7 +30,8 @@ async def catalog_killed(world: World, load: Load) -> None:
 async def trino_killed(world: World, load: Load) -> None:
     """SIGKILL to Trino while it works on a statement of a replica, and a start right afterwards."""
     assert world.lakehouse is not None
-    await _killed_when_asked(world, load, "trino", world.lakehouse.trino)
+    async with _turns(world):
+        await _killed_when_asked(world, load, "trino", world.lakehouse.trino)
 
 
 async def store_killed(world: World, load: Load) -> None:
@@ -38,8 +44,7 @@ async def broker_killed(world: World, load: Load) -> None:
     proxy = world.proxies["broker"]
     await load.more(world.chance.randrange(MOMENT))
     await world.until_held()
-    await world.until_subscribed(WORK)
-    marks, passed = world.marks(), proxy.counts.bytes
+    marks, passed = await world.until_subscribed(WORK), proxy.counts.bytes
     await proxy.until(lambda counts: counts.bytes > passed)
     await asyncio.to_thread(world.rabbitmq.kill)
     _assert_killed(world.rabbitmq)
@@ -59,6 +64,30 @@ async def _killed_when_asked(world: World, load: Load, what: str, server: Server
         _assert_killed(server)
         await asyncio.to_thread(server.start)
     await load.more(5)
+
+
+@asynccontextmanager
+async def _turns(world: World) -> AsyncIterator[None]:
+    """
+    Have tables looked after at random moments, too.
+
+    Where everything is fast, a replica that has just done so is the first to ask again when it is due, time after time.
+    One of the two does it without Trino.
+    """
+
+    async def make_due() -> None:
+        while True:
+            await world.claims.query(DUE, LEASE)
+            await asyncio.sleep(world.chance.uniform(0.5, 1.5))
+
+    making = asyncio.create_task(make_due(), name="turns")
+    try:
+        yield
+    finally:
+        making.cancel()
+        await asyncio.wait([making])
+        if not making.cancelled():
+            making.result()
 
 
 def _assert_killed(server: Server) -> None:

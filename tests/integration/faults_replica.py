@@ -54,7 +54,7 @@ class Replica(Process):
             return []
         with self._path.open("rb") as file:
             file.seek(begin)
-            text = file.read().decode()
+            text = file.read().rpartition(b"\n")[0].decode()  # the last line may yet end within a letter
         return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
 
     def subscribed(self, queue: str) -> bool:

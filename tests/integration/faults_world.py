@@ -27,6 +27,7 @@ from tests.integration.faults_lakehouse import Lakehouse
 from tests.integration.faults_load import Load
 from tests.integration.faults_readers import by_pyiceberg
 from tests.integration.faults_replica import Replica
+from tests.rabbit import readers
 from tests.stack.minio import TARGET, Minio, target
 from tests.stack.postgres import Postgres
 from tests.stack.proxy import Proxy, proxied
@@ -124,13 +125,21 @@ class World:
         """Wait until somebody holds claims; return their tokens."""
         return await until(self.claims.held, "nobody holds a claim")
 
-    async def until_subscribed(self, *queues: str) -> None:
-        """Wait until all replicas read some queues: who is away already cannot be lost by another fault."""
+    async def until_subscribed(self, *queues: str) -> list[int]:
+        """
+        Wait until all replicas read some queues: who is away already cannot be lost by another fault.
 
-        async def subscribed() -> bool:
-            return all(replica.subscribed(queue) for replica in self.replicas for queue in queues)
+        Returns the marks behind which whoever is lost from now on says so: a cut that nobody has noticed yet, too.
+        """
 
-        await until(subscribed, f"not every replica reads {queues}")
+        async def subscribed() -> list[int]:
+            marks = self.marks()  # before anybody is asked: what comes meanwhile is behind them
+            known = all(replica.subscribed(queue) for replica in self.replicas for queue in queues)
+            # Who has no use for work, as while a sink is away, stops reading without a word of loss.
+            read = known and all([await readers(self.vhost, queue) >= len(self.replicas) for queue in queues])
+            return marks if read else []
+
+        return await until(subscribed, f"not every replica reads {queues}")
 
     def marks(self) -> list[int]:
         """Return where the replicas' logs end now."""
