@@ -39,7 +39,7 @@ class Service:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the log lines so far."""
-        text = self._log.read_text("utf-8")
+        text = self._log.read_bytes().rpartition(b"\n")[0].decode()  # the last line may yet end within a letter
         return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
 
     def until(self, event: str, **fields: object) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_signal_stops_a_replay_and_costs_no_attempt(quick: Home, tmp_path: Path)
     for number in range(20):
         quick.drop(f"t/{number:02}.csv", GOOD)
     assert quick.lakedrop("run", "--once").returncode == 0
-    words = [sys.executable, "-m", "consumer", "replay", "--force", "--yes", "--rate", "2", "--home", str(quick.path)]
+    words = [sys.executable, "-m", "consumer", "replay", "--force", "--yes", "--rate", "0.2", "--home", str(quick.path)]
     with (tmp_path / "replay.log").open("wb") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:

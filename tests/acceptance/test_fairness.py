@@ -11,7 +11,7 @@ from tests.acceptance.conftest import Home, Service
 Serve = Callable[..., Service]
 
 SMALL = "id,name\n1,anna\n2,bert\n"
-QUICK = "max_commit_latency = 0.1\nwaker_seconds = 0.2\nlease_seconds = 5\nheartbeat_seconds = 0.5\n"
+QUICK = "max_commit_latency = 0.1\nwaker_seconds = 0.2\n"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_large_file_never_delays_small_ones(quick: Home, serve: Serve) -> None
     service = serve()
     service.until("run.started")
     # Written in place it would be looked at in between.
-    quick.drop("t/large.csv.part", "id,name\n" + "1,a name that is somewhat longer than others\n" * 1_500_000)
+    quick.drop("t/large.csv.part", "id,name\n" + "1,a name that is somewhat longer than others\n" * 3_000_000)
     (quick.bucket / "t" / "large.csv.part").rename(quick.bucket / "t" / "large.csv")
     quick.drop("t/first.csv", SMALL)
     service.until("delivery.settled", unit="t/first.csv")
@@ -42,7 +42,7 @@ def test_a_large_file_never_delays_small_ones(quick: Home, serve: Serve) -> None
 
     assert settled(service)[-1] == "t/large.csv"
     assert len(settled(service)) == 12
-    assert quick.query("select count(*) as n from lakehouse.t") == [{"n": 1_500_012}]
+    assert quick.query("select count(*) as n from lakehouse.t") == [{"n": 3_000_012}]
     assert service.end() == 0
 
 

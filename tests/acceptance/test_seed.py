@@ -39,7 +39,7 @@ from tests.acceptance.conftest import BUCKET, PATIENCE, Home, Service, wait_for
 
 Serve = Callable[..., Service]
 
-QUICK = "max_commit_latency = 0.1\nwaker_seconds = 0.2\nlease_seconds = 2\nheartbeat_seconds = 0.5\nretry_delays = []\n"
+QUICK = "max_commit_latency = 0.1\nwaker_seconds = 0.2\nretry_delays = []\n"
 
 ROUTE = '[[routes]]\nname = "csv"\nbucket = "csv-uploads"\n'
 

@@ -24,7 +24,7 @@ Serve = Callable[..., Service]
 
 @pytest.fixture
 def quick(home: Home) -> Home:
-    home.configure("max_commit_latency = 0.1\nwaker_seconds = 0.2\nlease_seconds = 2\nheartbeat_seconds = 0.5\n")
+    home.configure("max_commit_latency = 0.1\nwaker_seconds = 0.2\n")
     return home
 
 
@@ -58,20 +58,18 @@ def test_signal_says_what_happens_and_ends_with_0(number: signal.Signals, serve:
 
 
 def test_second_signal_puts_back_at_once_and_costs_no_attempt(home: Home, serve: Serve) -> None:
-    home.configure("max_commit_latency = 30\ndrain_seconds = 60\n")
+    home.configure(f"max_commit_latency = {2 * PATIENCE}\ndrain_seconds = {2 * PATIENCE}\n")
     service = serve()
     service.until("run.started")
     for number in range(2):  # the second waits for the window that the first one opened
         home.drop(f"t/{number}.csv", GOOD)
         service.until("delivery.settled", unit=f"t/{number}.csv") if number == 0 else None
     wait_for(lambda: home.in_ledger("select 1 from units where unit = 't/1.csv' and open and lease_token is not null"))
-    began = time.monotonic()
     service.process.send_signal(signal.SIGTERM)
     service.until("run.draining")
 
-    assert service.end() == 0
+    assert service.end() == 0, "it drained, or waited for the window: `end` does so for half as long"
 
-    assert time.monotonic() - began < 20
     service_lines = service.lines()
     assert [line for line in service_lines if line["event"] == "run.stopping_now"]
     ((status, attempts, token, due),) = home.in_ledger(
@@ -86,21 +84,22 @@ def test_service_shows_a_person_where_to_drop_files_and_what_became_of_them(quic
     environment = {**os.environ, "COLUMNS": "300", "TERM": "dumb"}
     process = subprocess.Popen(words, stdout=stdout, stderr=stdout, stdin=subprocess.DEVNULL, env=environment)
     os.close(stdout)
-    seen = ""
+    output = b""  # what is read at a time may end in the middle of a letter
     try:
-        while "Ctrl-C" not in seen:
-            seen += os.read(screen, 65536).decode()
+        while b"Ctrl-C" not in output:
+            output += os.read(screen, 65536)
         quick.drop("customers/q1.csv", GOOD + "3\n")
-        while "rejected" not in seen:
-            seen += os.read(screen, 65536).decode()
+        while b"rejected" not in output:
+            output += os.read(screen, 65536)
     finally:
         process.terminate()
         with suppress(OSError):
-            while chunk := os.read(screen, 65536).decode():
-                seen += chunk
+            while chunk := os.read(screen, 65536):
+                output += chunk
         os.close(screen)
 
     assert process.wait(PATIENCE) == 0
+    seen = output.decode()
     assert f"{quick.bucket}/customers/q1.csv" in seen
     assert "lakedrop query 'from lakehouse.customers limit 5'" in seen
     assert "customers/q1.csv → lakehouse.customers  2 rows  1 rejected" in seen
