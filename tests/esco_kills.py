@@ -1,7 +1,7 @@
 """
-An `esco-init` that is killed in a step of its ingestion: `python -m tests.esco_kills STEP`.
+An `esco-init` that is killed or stopped in a step of its ingestion: `python -m tests.esco_kills STEP SIGNAL`.
 
-It kills itself as soon as Weaviate has answered the second request of that step: neither before the step nor after it.
+It does so itself when Weaviate has answered the second request of that step: neither before the step nor after it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ Request = Callable[..., Coroutine[Any, Any, Any]]
 class Killer:
     """Knows the step, and counts its requests."""
 
-    def __init__(self, wanted: str) -> None:
+    def __init__(self, wanted: str, number: signal.Signals) -> None:
         self._wanted = wanted
+        self._signal = number
         self._step = ""
         self._answered = 0
 
@@ -52,7 +53,7 @@ class Killer:
             if self._step == self._wanted and arguments[at + 1] not in (METADATA, "schema"):
                 self._answered += 1
                 if self._answered == 2:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), self._signal)
             return answer
 
         return counted
@@ -62,5 +63,5 @@ if __name__ == "__main__":
     # A small release has several requests then.
     ingestion.BATCH = 5  # type: ignore[misc]
     ingestion.MOST_REMOVED = 2  # type: ignore[attr-defined]
-    Killer(sys.argv[1]).watch()
+    Killer(sys.argv[1], signal.Signals[sys.argv[2]]).watch()
     sys.exit(main([]))

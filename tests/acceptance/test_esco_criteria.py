@@ -120,7 +120,7 @@ def test_failed_ingestions_can_be_recovered(index: Index) -> None:
 
 def kill(index: Index, step: str) -> None:
     """Start an ingestion that is killed in a step, and see that it was."""
-    assert index.begin_init("-m", "tests.esco_kills", step).wait(PATIENCE) == -signal.SIGKILL
+    assert index.begin_init("-m", "tests.esco_kills", step, "SIGKILL").wait(PATIENCE) == -signal.SIGKILL
     state = index.state()
     assert (state["status"], state["step"]) == ("in_progress", step)
     assert index.init("--check") == 1

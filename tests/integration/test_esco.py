@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
+import psutil
 import pytest
 
 from consumer.verify import Verification
 from handlers.contract import SinkAway
 from handlers.embedders import WordLlamaEmbedder
 from handlers.esco_index.objects import uuid_of
-from handlers.esco_index.schema import CLASSES
-from tests.acceptance.conftest import _restored_logs, wait_for
+from tests.acceptance.conftest import PATIENCE, _restored_logs, wait_for
 from tests.esco_index import Index, expected, index
 from tests.esco_release import Release
 
@@ -211,23 +212,18 @@ def test_a_newer_release_takes_the_place_of_the_older_one(index: Index) -> None:
     assert index.all() == expected(folder, newer)
 
 
-def _has_whole_objects(index: Index) -> bool:
-    found = index.weaviate.call("GET", "objects?limit=200")["objects"]
-    return any(one["class"] in CLASSES and "contentHash" in one["properties"] for one in found)
-
-
 def test_a_weaviate_that_dies_in_the_middle_is_waited_for(index: Index) -> None:
-    release = Release(800, 200, 3000)
+    release = Release()
     folder = index.drop(release)
-    process = index.begin_init()
-    wait_for(lambda: _has_whole_objects(index))
+    process = index.begin_init("-m", "tests.esco_kills", "writing", "SIGSTOP")
+    wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     index.weaviate.kill()
     try:
-        assert process.poll() is None, "it ended before Weaviate died"
+        process.send_signal(signal.SIGCONT)
         assert index.init("--check") == 2
         assert index.state()["status"] == "unknown"
     finally:
         index.weaviate.start()
 
-    assert process.wait(120) == 0
+    assert process.wait(PATIENCE) == 0
     assert index.all() == expected(folder, release)
