@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,8 +10,10 @@ from contextlib import ExitStack
 import pytest
 
 from consumer import exits
+from consumer.workitem import work_queue
 from tests.acceptance.conftest import Home, Service, wait_for
 from tests.acceptance.real import WAREHOUSE, Real
+from tests.rabbit import readers
 from tests.stack.fixtures import Finder
 from tests.stack.minio import Minio
 from tests.stack.rabbitmq import RabbitMQ
@@ -136,6 +139,8 @@ def test_commands_work_beside_the_service(on_sql: Real, serve: Serve) -> None:
 
 
 def test_replicas_share_the_work_and_do_none_twice(on_sql: Real, replicas: tuple[Service, Service]) -> None:
+    # Who has begun may not read yet; from then on RabbitMQ gives to both in turn.
+    wait_for(lambda: asyncio.run(readers(on_sql.broker_url, work_queue("csv_to_iceberg"))) == len(replicas))
     on_sql.announce()
     keys = [f"orders/{number:03}.csv" for number in range(60)]
 
