@@ -19,6 +19,7 @@ import pytest
 import structlog
 
 from consumer.cli import main
+from tests.pauses import pause_after
 
 T = TypeVar("T")
 
@@ -114,10 +115,10 @@ class Home:
 def wait_for(look: Callable[[], T | None]) -> T:
     """Look until there is something to see."""
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+    while (began := time.monotonic()) < end:
         if found := look():
             return found
-        time.sleep(0.02)
+        time.sleep(pause_after(time.monotonic() - began))
     raise AssertionError("nothing came")
 
 

@@ -27,6 +27,7 @@ from tests.integration.faults_lakehouse import Lakehouse
 from tests.integration.faults_load import Load
 from tests.integration.faults_readers import by_pyiceberg
 from tests.integration.faults_replica import Replica
+from tests.pauses import pause_after
 from tests.rabbit import readers
 from tests.stack.minio import TARGET, Minio, target
 from tests.stack.postgres import Postgres
@@ -58,9 +59,6 @@ Seconds until everything must agree, or a fault must show.
 A hint of the waker that is lost, in a deleted queue or with the process that was to send it, comes again in a minute.
 On two cores with five times the work that they can do, claims are lost for want of heartbeats, and it takes two.
 """
-
-LOOK_AGAIN = 0.1
-"""Seconds between two looks at what tells nobody when it changes."""
 
 SETTINGS: Mapping[str, object] = {
     "store": "s3",
@@ -170,11 +168,13 @@ class World:
         began = time.monotonic()
         end = began + seconds
         for bucket in buckets or tuple(self.loads):
+            looked = time.monotonic()
             while difference := await self._difference(bucket):
                 if time.monotonic() > end:
                     logs = "\n".join(replica.complaints() for replica in self.replicas)
                     raise Disagreement(f"bucket {bucket} after {seconds:.0f} s: {difference}\n{logs}")
-                await asyncio.sleep(5 * LOOK_AGAIN)  # such a look costs more than others
+                await asyncio.sleep(pause_after(time.monotonic() - looked))
+                looked = time.monotonic()
         took = time.monotonic() - began
         broker = RabbitBroker(self.vhost)
         try:
@@ -227,10 +227,12 @@ class World:
 
 async def until(look: Callable[[], Awaitable[T]], otherwise: str, seconds: float = PATIENCE) -> T:
     """Look until there is something to see; return it."""
-    end = time.monotonic() + seconds
+    began = time.monotonic()
+    end = began + seconds
     while not (found := await look()):
         assert time.monotonic() < end, otherwise
-        await asyncio.sleep(LOOK_AGAIN / 5)
+        await asyncio.sleep(pause_after(time.monotonic() - began))
+        began = time.monotonic()
     return found
 
 
