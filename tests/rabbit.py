@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,13 +82,6 @@ async def drain(broker: Broker, queue: str) -> list[str]:
     ids = [await acked(consumer) for _ in range(await broker.depth(queue))]
     await consumer.aclose()
     return ids
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until the server shows something; its statistics come once a second."""
-    async with asyncio.timeout(60):
-        while not await condition():  # noqa: ASYNC110 (the server tells nobody)
-            await asyncio.sleep(0.1)
 
 
 async def readers(vhost: str, queue: str) -> int:

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -19,12 +18,10 @@ import pytest
 import structlog
 
 from consumer.cli import main
-from tests.pauses import pause_after
+from tests.log_lines import log_lines
+from tests.waits import PATIENCE, wait_for
 
 T = TypeVar("T")
-
-PATIENCE = 180.0
-"""Seconds until a test gives up on a process; far more than it needs."""
 
 BUCKET = "csv-uploads"
 
@@ -40,8 +37,7 @@ class Service:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the log lines so far."""
-        text = self._log.read_bytes().rpartition(b"\n")[0].decode()  # the last line may yet end within a letter
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+        return log_lines(self._log)
 
     def until(self, event: str, **fields: object) -> dict[str, Any]:
         """Wait for a log line."""
@@ -110,16 +106,6 @@ class Home:
         """Run a statement on the ledger behind everybody's back."""
         with closing(sqlite3.connect(self.path / "ledger.db", timeout=30)) as ledger, ledger:
             return ledger.execute(statement, values).fetchall()
-
-
-def wait_for(look: Callable[[], T | None]) -> T:
-    """Look until there is something to see."""
-    end = time.monotonic() + PATIENCE
-    while (began := time.monotonic()) < end:
-        if found := look():
-            return found
-        time.sleep(pause_after(time.monotonic() - began))
-    raise AssertionError("nothing came")
 
 
 @pytest.fixture(autouse=True)

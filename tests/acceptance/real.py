@@ -10,8 +10,9 @@ from typing import Any
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 
-from tests.acceptance.conftest import Home, wait_for
+from tests.acceptance.conftest import Home
 from tests.stack.minio import TARGET, Minio
+from tests.waits import wait_for
 
 BUCKET = "csv-uploads"
 WAREHOUSE = "lakehouse-warehouse"

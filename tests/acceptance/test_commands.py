@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import PATIENCE, Home, wait_for
+from tests.acceptance.conftest import Home
+from tests.waits import PATIENCE, wait_for
 
 GOOD = "id,name\n1,anna\n2,bert\n"
 

@@ -26,9 +26,9 @@ import pytest
 
 from handlers.esco_index.books import Books
 from handlers.esco_index.state import State, Status
-from tests.acceptance.conftest import PATIENCE
 from tests.esco_index import ROUTE, Index, expected, index
 from tests.esco_release import Release
+from tests.waits import PATIENCE
 
 __all__ = ["index"]
 

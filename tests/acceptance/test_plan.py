@@ -19,7 +19,8 @@ import psutil
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from tests.acceptance.conftest import BUCKET, PATIENCE, Home
+from tests.acceptance.conftest import BUCKET, Home
+from tests.waits import PATIENCE
 
 GOOD = "id,name\n1,anna\n2,bert\n"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.acceptance.conftest import Home, Service, wait_for
+from tests.acceptance.conftest import Home, Service
+from tests.waits import wait_for
 
 WHOLE = "id,amount\n1,1\n2,2\n"
 BROKEN = "id,amount\n" + "".join(f"{n},{n}.5\n" for n in range(3, 30))

@@ -6,7 +6,8 @@ import json
 import signal
 from collections.abc import Callable
 
-from tests.acceptance.conftest import Home, Service, wait_for
+from tests.acceptance.conftest import Home, Service
+from tests.waits import wait_for
 
 TABLE = "lakehouse._ingest_rejects"
 RAGGED = "id,amount\n1,1\nonly one\n2,2\n3,3,too many\n"

@@ -35,7 +35,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from consumer.settings import load_settings
-from tests.acceptance.conftest import BUCKET, PATIENCE, Home, Service, wait_for
+from tests.acceptance.conftest import BUCKET, Home, Service
+from tests.waits import PATIENCE, wait_for
 
 Serve = Callable[..., Service]
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import PATIENCE, Home, Service, wait_for
+from tests.acceptance.conftest import Home, Service
+from tests.waits import PATIENCE, wait_for
 
 GOOD = "id,name\n1,anna\n2,bert\n"
 Serve = Callable[..., Service]

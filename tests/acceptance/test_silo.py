@@ -15,8 +15,9 @@ import pytest
 
 from handlers.silo_staging import frames, sentinels
 from handlers.silo_staging.paths import runs
-from tests.acceptance.conftest import PATIENCE, Home, Service, wait_for
+from tests.acceptance.conftest import Home, Service
 from tests.silo_backend import packed, record, serving
+from tests.waits import PATIENCE, wait_for
 
 SILO = """#!/bin/sh
 set -eu

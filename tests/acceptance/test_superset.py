@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from consumer import exits
-from tests.acceptance.conftest import PATIENCE, Home
+from tests.acceptance.conftest import Home
 from tests.fake_superset import PASSWORD, USER, FakeSuperset
+from tests.waits import PATIENCE
 
 KEY = "people/a.csv"
 COLUMNS = ["id", "name", "_rescued", "_source_file", "_source_etag", "_ingested_at"]

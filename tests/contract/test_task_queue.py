@@ -27,9 +27,7 @@ from consumer.tasks import Tasks
 from consumer.workitem import TASKS, Message, dead_queue, work_queue
 from handlers.tasks import Task, asked_for
 from tests.fakes import FakeHandler, inline
-
-PATIENCE = 180.0
-"""Seconds; far more than anything here needs."""
+from tests.waits import PATIENCE
 
 
 class Counter(FakeHandler):

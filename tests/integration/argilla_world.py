@@ -11,7 +11,7 @@ from typing import Any, Final
 import duckdb
 import pytest
 
-from tests.acceptance.conftest import Home, wait_for
+from tests.acceptance.conftest import Home
 from tests.argilla import parquet
 from tests.integration.faults_replica import Replica
 from tests.integration.replicas import Replicas, replicated
@@ -20,6 +20,7 @@ from tests.stack.opensearch import OpenSearch
 from tests.stack.postgres import Postgres
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.redis import Redis
+from tests.waits import wait_for
 
 BUCKET: Final = "annotations"
 WORKSPACE: Final = "tests"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.stack.s3 import S3Server
+from tests.waits import PATIENCE
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -27,9 +28,6 @@ CHANGED = ("alpha", "beta", "gamma")
 TABLES = (*CHANGED, "contested")
 FILES = 30
 """Of each table."""
-
-PATIENCE = 180.0
-"""Seconds until a load that cannot write gives up."""
 
 
 class Load:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from tests.log_lines import log_lines
 from tests.stack.process import LINES_SHOWN, Process
 
 ROOT = Path(__file__).parents[2]
@@ -50,12 +50,7 @@ class Replica(Process):
 
     def lines(self, begin: int = 0) -> list[dict[str, Any]]:
         """Return the lines of its log behind a place."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(begin)
-            text = file.read().rpartition(b"\n")[0].decode()  # the last line may yet end within a letter
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+        return log_lines(self._path, begin)
 
     def subscribed(self, queue: str) -> bool:
         """Say whether it reads a queue, as far as it knows: since its start its consumer was not lost, or is back."""

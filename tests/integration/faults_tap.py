@@ -11,9 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from consumer.broker_topology import EVENTS
 from consumer.workitem import INGRESS
-
-PATIENCE = 180.0
-"""Seconds until so many events must have come."""
+from tests.waits import PATIENCE
 
 
 class Tap:

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from consumer.broker import RabbitBroker
 from consumer.workitem import DEAD_INGRESS, dead_queue
+from tests import waits
 from tests.acceptance.real import settings_text
 from tests.integration import faults_registry
 from tests.integration.faults_claims import Claims, as_replica
@@ -27,13 +28,13 @@ from tests.integration.faults_lakehouse import Lakehouse
 from tests.integration.faults_load import Load
 from tests.integration.faults_readers import by_pyiceberg
 from tests.integration.faults_replica import Replica
-from tests.pauses import pause_after
 from tests.rabbit import readers
 from tests.stack.minio import TARGET, Minio, target
 from tests.stack.postgres import Postgres
 from tests.stack.proxy import Proxy, proxied
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.s3 import S3Server
+from tests.waits import pause_after
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.literals import EventType
@@ -168,13 +169,15 @@ class World:
         began = time.monotonic()
         end = began + seconds
         for bucket in buckets or tuple(self.loads):
-            looked = time.monotonic()
-            while difference := await self._difference(bucket):
+            while True:
+                looked = time.monotonic()
+                difference = await self._difference(bucket)
+                if not difference:
+                    break
                 if time.monotonic() > end:
                     logs = "\n".join(replica.complaints() for replica in self.replicas)
                     raise Disagreement(f"bucket {bucket} after {seconds:.0f} s: {difference}\n{logs}")
-                await asyncio.sleep(pause_after(time.monotonic() - looked))
-                looked = time.monotonic()
+                await asyncio.sleep(pause_after(looked))
         took = time.monotonic() - began
         broker = RabbitBroker(self.vhost)
         try:
@@ -227,13 +230,7 @@ class World:
 
 async def until(look: Callable[[], Awaitable[T]], otherwise: str, seconds: float = PATIENCE) -> T:
     """Look until there is something to see; return it."""
-    began = time.monotonic()
-    end = began + seconds
-    while not (found := await look()):
-        assert time.monotonic() < end, otherwise
-        await asyncio.sleep(pause_after(time.monotonic() - began))
-        began = time.monotonic()
-    return found
+    return await waits.until(look, otherwise, seconds)
 
 
 def telling(store: Minio, vhost: str) -> Minio:

@@ -13,13 +13,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.acceptance.conftest import Home, wait_for
+from tests.acceptance.conftest import Home
 from tests.acceptance.real import settings_text
 from tests.integration.faults_replica import Replica
 from tests.stack.fixtures import Finder
 from tests.stack.minio import TARGET, Minio
 from tests.stack.postgres import Postgres
 from tests.stack.rabbitmq import RabbitMQ
+from tests.waits import wait_for
 
 SETTINGS: Final[Mapping[str, object]] = {
     "store": "s3",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consumer import exits
-from tests.acceptance.conftest import _restored_logs, wait_for
+from tests.acceptance.conftest import _restored_logs
 from tests.argilla import record
 from tests.integration.argilla_world import BUCKET, World, opened
 from tests.stack.argilla import Argilla
@@ -17,6 +17,7 @@ from tests.stack.opensearch import OpenSearch
 from tests.stack.postgres import Postgres
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.redis import Redis
+from tests.waits import wait_for
 
 __all__ = ("_restored_logs",)
 

@@ -13,12 +13,12 @@ from pyiceberg.table import Table
 
 from handlers.contract import ClaimLost
 from handlers.csv_to_iceberg.lake.commit_port import CommitConflict, Plan
-from tests.acceptance.conftest import wait_for
 from tests.integration.catalogs import catalog_of
 from tests.integration.conftest import NewBench
 from tests.integration.trino_lake import TrinoLake, lakes
 from tests.stack.server import Server
 from tests.stack.trino import TrinoError
+from tests.waits import wait_for
 
 pytestmark = pytest.mark.xdist_group("lakehouse")  # where Trino runs
 

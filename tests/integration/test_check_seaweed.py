@@ -14,10 +14,11 @@ import asyncpg
 import pytest
 
 from consumer import exits
-from tests.acceptance.conftest import Home, _restored_logs, home, wait_for
+from tests.acceptance.conftest import Home, _restored_logs, home
 from tests.acceptance.real import settings_text
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.weed import Weed
+from tests.waits import wait_for
 
 __all__ = ("_restored_logs", "home")
 

@@ -12,9 +12,10 @@ from consumer.verify import Verification
 from handlers.contract import SinkAway
 from handlers.embedders import WordLlamaEmbedder
 from handlers.esco_index.objects import uuid_of
-from tests.acceptance.conftest import PATIENCE, _restored_logs, wait_for
+from tests.acceptance.conftest import _restored_logs
 from tests.esco_index import Index, expected, index
 from tests.esco_release import Release
+from tests.waits import PATIENCE, wait_for
 
 __all__ = ["_restored_logs", "index"]
 

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from handlers.esco_index.schema import CLASSES
-from tests.acceptance.conftest import Home, _restored_logs, wait_for
+from tests.acceptance.conftest import Home, _restored_logs
 from tests.esco_index import Index, expected
 from tests.esco_release import Release, whole
 from tests.integration.replicas import Replicas, replicated
 from tests.stack.postgres import Postgres
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.weaviate import Weaviate
+from tests.waits import wait_for
 
 __all__ = ("_restored_logs",)
 

@@ -10,10 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from consumer.workitem import INGRESS, work_queue
-from tests.acceptance.conftest import Home, Service, _restored_logs, home, serve, wait_for
+from tests.acceptance.conftest import Home, Service, _restored_logs, home, serve
 from tests.acceptance.real import settings_text
 from tests.rabbit import name_of, set_policies
 from tests.stack.rabbitmq import RabbitMQ
+from tests.waits import wait_for
 
 __all__ = ("_restored_logs", "home", "serve")
 

@@ -13,9 +13,10 @@ from structlog.testing import capture_logs
 from consumer import broker_session
 from consumer.broker_port import Broker, BrokerUnavailable
 from consumer.workitem import DEAD_INGRESS, INGRESS
-from tests.rabbit import BULK, LIVE, acked, api, connected, drain, memory_alarm, message, set_policies, soon, until
+from tests.rabbit import BULK, LIVE, acked, api, connected, drain, memory_alarm, message, set_policies, soon
 from tests.stack.fixtures import Finder
 from tests.stack.rabbitmq import RabbitMQ
+from tests.waits import until
 
 
 async def test_consumer_comes_back_after_a_restart_and_late_acks_do_nothing(rabbitmq: RabbitMQ, vhost: str) -> None:

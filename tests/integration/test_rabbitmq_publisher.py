@@ -17,8 +17,9 @@ from consumer.broker import RabbitBroker
 from consumer.broker_port import BrokerUnavailable
 from consumer.broker_topology import UNROUTED
 from consumer.workitem import INGRESS, Message, dead_queue
-from tests.rabbit import BULK, LIVE, api, connected, drain, message, name_of, set_policies, soon, until, without_leader
+from tests.rabbit import BULK, LIVE, api, connected, drain, message, name_of, set_policies, soon, without_leader
 from tests.stack.rabbitmq import RabbitMQ
+from tests.waits import until
 
 
 async def test_what_was_confirmed_is_there_after_the_server_was_killed(rabbitmq: RabbitMQ, vhost: str) -> None:

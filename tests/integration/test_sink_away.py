@@ -29,14 +29,12 @@ from handlers.csv_to_iceberg.lake import committer
 from tests.stack.minio import Minio
 from tests.stack.postgres import Postgres
 from tests.stack.server import Server
+from tests.waits import PATIENCE
 
 BUCKET, HANDLER = "drop", "csv_to_iceberg"
 
 RETRIES = (0.1, 0.2)
 """All of them take less than a second: an outage is always longer."""
-
-PATIENCE = 180.0
-"""Seconds until what must come has come."""
 
 FILES = frozenset(f"orders/{number}.csv" for number in range(20))
 

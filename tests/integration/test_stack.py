@@ -16,7 +16,6 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog, load_catalog
 
-from tests.acceptance.conftest import wait_for
 from tests.stack import ports
 from tests.stack.minio import Minio
 from tests.stack.postgres import Postgres
@@ -26,6 +25,7 @@ from tests.stack.rest_catalog import RestCatalog
 from tests.stack.s3 import S3Server, is_healthy
 from tests.stack.server import Server
 from tests.stack.weaviate import Weaviate
+from tests.waits import wait_for
 
 
 async def test_rabbitmq_killed_and_started_again_keeps_confirmed_messages(rabbitmq: RabbitMQ, vhost: str) -> None:
@@ -257,6 +257,7 @@ LEFT_DEAD = """
 import pytest
 from tests.stack.server import Server
 from tests.stack.weaviate import Weaviate
+from tests.waits import wait_for
 
 pytest_plugins = ["tests.stack.fixtures"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,9 @@ from tests.apps import served
 from tests.integration.trino_lake import TrinoLake
 from tests.stack.superset import Api, Superset
 from tests.stack.trino import USER, Trino
+from tests.waits import until
 
 BUCKET = "csv-uploads"
-
-PATIENCE = 180.0
-"""Seconds until a thing must have happened; far more than any needs, on a busy machine too."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +104,6 @@ def site(superset: Superset, rest_lake: TrinoLake, tmp_path: Path) -> Iterator[S
     Api(superset).call("DELETE", f"database/{number}")
 
 
-async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is seen, which nobody tells."""
-    async with asyncio.timeout(PATIENCE):
-        while not await look():  # noqa: ASYNC110 (it happens in another process)
-            await asyncio.sleep(0.1)
-
-
 async def task_of(app: App, key: str) -> TaskState | None:
     """Return what `why` says of Superset, once the object is in its table."""
     why = await why_report(app, BUCKET, key)
@@ -121,28 +112,22 @@ async def task_of(app: App, key: str) -> TaskState | None:
 
 async def until_done(app: App, key: str) -> TaskState:
     """Wait until Superset was told of an object's table as it is now."""
-    found: list[TaskState] = []
 
-    async def look() -> bool:
+    async def look() -> TaskState | None:
         task = await task_of(app, key)
-        found[:] = [task] if task is not None and task.state == "done" else []
-        return bool(found)
+        return task if task is not None and task.state == "done" else None
 
-    await until(look)
-    return found[0]
+    return await until(look)
 
 
 async def until_refused(app: App, key: str, words: str = "") -> str:
     """Wait until the object is in its table and Superset could not be told, with these words; returns why."""
-    found: list[str] = []
 
-    async def look() -> bool:
+    async def look() -> str | None:
         task = await task_of(app, key)
-        found[:] = [task.error] if task is not None and task.error is not None and words in task.error else []
-        return bool(found)
+        return task.error if task is not None and task.error is not None and words in task.error else None
 
-    await until(look)
-    return found[0]
+    return await until(look)
 
 
 async def test_a_dropped_file_is_a_dataset_and_its_rows_are_those_of_a_chart(site: Site) -> None:

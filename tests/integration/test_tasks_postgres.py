@@ -17,11 +17,9 @@ from consumer.schedule import Schedule
 from consumer.tasks import Tasks
 from handlers.tasks import ServiceUnusable, Task
 from tests.fakes import FakeHandler
+from tests.waits import PATIENCE
 
 TABLES = [f"t{number:03}" for number in range(100)]
-
-PATIENCE = 180.0
-"""Seconds; far more than anything here needs."""
 
 
 @asynccontextmanager

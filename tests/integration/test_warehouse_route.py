@@ -23,8 +23,7 @@ from tests.stack.minio import Minio
 from tests.stack.rest_catalog import RestCatalog
 from tests.stack.s3 import S3Server
 from tests.stack.versitygw import Versitygw
-
-PATIENCE = 180.0
+from tests.waits import PATIENCE
 
 
 def configured(home: Path, store: S3Server, server: RestCatalog, warehouse: str, route: RouteSettings) -> Settings:

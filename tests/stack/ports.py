@@ -13,6 +13,8 @@ import os
 import random
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LOWEST, HIGHEST = 20_000, 32_000
@@ -35,6 +37,14 @@ def reserve() -> int:
             return port
         os.close(lock)
     raise RuntimeError(f"no free port between {LOWEST} and {HIGHEST}")
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """Keep a port on which nobody listens; connections to it are refused."""
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        yield int(taken.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from consumer.cli import main
 from consumer.metrics import Metrics
 from consumer.web import Web
 from tests.apps import opened
+from tests.stack.ports import LOOPBACK, deaf
 
 pytestmark = pytest.mark.usefixtures("restored_logs")
 
@@ -59,9 +59,8 @@ async def test_health_asks_where_the_page_is(host: str, tmp_path: Path) -> None:
 def test_page_that_does_not_answer_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as taken:  # listens to nobody
-        taken.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+    with deaf() as port:
+        listen = f"{LOOPBACK}:{port}"
         monkeypatch.setenv("LAKEDROP_LISTEN", listen)
         assert main(["health", "--home", str(tmp_path)]) == exits.UNAVAILABLE
     assert f"http://{listen}/healthz does not answer" in capsys.readouterr().err

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.stack.ports import LOOPBACK, deaf
 from tests.stack.proxy import Proxy, proxied
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -191,9 +191,8 @@ async def test_slowed_connection_is_fast_again_at_once(behind: Behind) -> None:
 
 
 async def test_server_that_is_down_is_told_to_clients() -> None:
-    with socket.socket() as taken:  # listens to nobody, and keeps the port from others
-        taken.bind(("127.0.0.1", 0))
-        async with proxied(f"tcp://127.0.0.1:{taken.getsockname()[1]}") as (proxy, url):
+    with deaf() as port:
+        async with proxied(f"tcp://{LOOPBACK}:{port}") as (proxy, url):
             behind = Behind(proxy, url.replace("tcp://", "tcp://user:p%40ss@"))
             assert await breaks(await behind.connect())
             assert proxy.counts.unreachable == 1

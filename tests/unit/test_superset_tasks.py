@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,9 @@ from consumer.why import why_report
 from handlers.csv_to_iceberg import CsvToIceberg
 from tests.apps import served as serving
 from tests.fake_superset import PASSWORD, USER, FakeSuperset
+from tests.waits import until
 
 BUCKET = "csv-uploads"
-
-PATIENCE = 180.0
-"""Seconds; far more than anything here needs."""
 
 
 def served(home: Path, url: str | None, **others: Any) -> AbstractAsyncContextManager[App]:
@@ -43,12 +40,6 @@ def drop(app: App, key: str, text: str) -> None:
     path = app.settings.buckets / BUCKET / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await look():  # noqa: ASYNC110 (of all that must happen, nobody tells the end)
-            await asyncio.sleep(0.05)
 
 
 async def until_ingested(app: App, key: str) -> None:

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.acceptance.conftest import Home, Service, wait_for
+from tests.acceptance.conftest import Home, Service
 from tests.acceptance.real import BUCKET, Real
 from tests.catalogue_site import write_meta_kaggle
 from tests.catalogue_sources import Sources, kaggle_dataset, serving_sources
 from tests.stack.fixtures import Finder
 from tests.stack.minio import Minio
 from tests.stack.rabbitmq import RabbitMQ
+from tests.waits import wait_for
 
 pytestmark = pytest.mark.xdist_group("servers")
 

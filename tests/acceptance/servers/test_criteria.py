@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.conftest import wait_for
 from tests.acceptance.real import BUCKET, Real
 from tests.acceptance.servers.world import DATABASE, World
+from tests.waits import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_readers_agree")]
 

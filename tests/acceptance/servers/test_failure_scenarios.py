@@ -20,12 +20,13 @@ import pytest
 import sqlalchemy as sa
 
 from consumer import exits
-from tests.acceptance.conftest import PATIENCE, Home, wait_for
+from tests.acceptance.conftest import Home
 from tests.acceptance.real import BUCKET, Real
 from tests.acceptance.servers.world import World, served
 from tests.stack.proxy import proxied
 from tests.stack.superset import Superset
 from tests.stack.trino import Trino
+from tests.waits import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_readers_agree")]
 

@@ -11,13 +11,14 @@ import pytest
 
 from consumer import exits
 from consumer.workitem import work_queue
-from tests.acceptance.conftest import Home, Service, wait_for
+from tests.acceptance.conftest import Home, Service
 from tests.acceptance.real import WAREHOUSE, Real
 from tests.rabbit import readers
 from tests.stack.fixtures import Finder
 from tests.stack.minio import Minio
 from tests.stack.rabbitmq import RabbitMQ
 from tests.stack.rest_catalog import RestCatalog
+from tests.waits import wait_for
 
 pytestmark = pytest.mark.xdist_group("servers")
 

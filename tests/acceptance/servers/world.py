@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.acceptance.conftest import Done, Home, Service, wait_for
+from tests.acceptance.conftest import Done, Home, Service
 from tests.acceptance.real import BUCKET, Real
 from tests.readers import Readers
 from tests.stack.rest_catalog import RestCatalog
 from tests.stack.superset import Api, Superset
 from tests.stack.trino import USER, Trino
+from tests.waits import wait_for
 
 DATABASE: Final = "Trino Lakehouse"
 """Of Superset, as the specification names it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from handlers.silo_staging.paths import DATA, Paths, keep_newest, runs
 from handlers.silo_staging.sentinels import DONE, LAST, RUN, SiloFailed
 from handlers.silo_staging.transform import TransformError
 from tests.silo_backend import LOOPBACK, Answer, Backend, packed, record, serving
+from tests.stack.ports import deaf
 
 TWO = [record("LOC_1.1"), record("LOC_2.1", country="CH")]
 
@@ -553,11 +553,8 @@ def test_a_body_that_stalls_fails_the_run_when_the_backend_was_silent_for_too_lo
 
 
 def test_a_backend_that_does_not_answer_fails_the_run(tmp_path: Path) -> None:
-    with socket.socket() as taken:  # listens to nobody, and keeps the port from others
-        taken.bind((LOOPBACK, 0))
-        nobody = f"http://{LOOPBACK}:{taken.getsockname()[1]}"
-        with pytest.raises(DownloadError, match=r"get-released-data: ConnectionError"):
-            downloader.Backend(nobody).download(tmp_path / "data")
+    with deaf() as port, pytest.raises(DownloadError, match=r"get-released-data: ConnectionError"):
+        downloader.Backend(f"http://{LOOPBACK}:{port}").download(tmp_path / "data")
 
 
 def test_data_that_change_between_two_runs_are_imported_each_time(rig: Rig) -> None:
