@@ -48,7 +48,10 @@ COLUMNS: Final = {
 LOWER, UPPER = 10, 11
 """Places of the bounds in a `DataFile`, which has no setters."""
 
-NOW: Final = time.time_ns() // 1_000_000
+
+def now() -> int:
+    """Return epoch milliseconds. A clock that stood still would keep tables from being expired after a minute."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Subject:
         self.lake = Lake(LakeSettings(home=home))
         ids = count()
         self._new_id: Callable[[], str] = lambda: f"{next(ids):08x}-{name}"
-        self.table = IcebergTable(self.lake, "lakehouse.t", "b", "", clock=lambda: NOW, new_id=self._new_id)
+        self.table = IcebergTable(self.lake, "lakehouse.t", "b", "", clock=now, new_id=self._new_id)
         values = {ColumnType.INTEGER: 1, ColumnType.DOUBLE: 1.5, ColumnType.VARCHAR: "some text"}
         self._table = pa.table({one: pa.array([values[kind]], kind.arrow) for one, kind in COLUMNS.items()})
         self._table = self._table.append_column("_rescued", pa.nulls(1, pa.string()))
@@ -93,7 +96,7 @@ class Subject:
         parts = [Part(Source(key, "etag"), self._table, Report(1, 1), COLUMNS) for key in sorted(keys)]
         cpu, wall = time.thread_time(), time.perf_counter()
         loaded = self.table.load() or self.table.create(COLUMNS)
-        staged = self.table.stage(loaded, loaded.shape, parts, NOW)
+        staged = self.table.stage(loaded, loaded.shape, parts, now())
         self.table.commit(loaded, Plan(frozenset(keys), [(staged, ())], len(keys)))
         return Cost(1000 * (time.thread_time() - cpu), 1000 * (time.perf_counter() - wall))
 
@@ -101,7 +104,7 @@ class Subject:
         """Add one data file for each source, as one commit for each would; the files are one file under many names."""
         loaded = self.table.load() or self.table.create(COLUMNS)
         staged = self.table.stage(
-            loaded, loaded.shape, [Part(Source("x", "etag"), self._table, Report(1, 1), COLUMNS)], NOW
+            loaded, loaded.shape, [Part(Source("x", "etag"), self._table, Report(1, 1), COLUMNS)], now()
         )
         (first,) = staged.files
         field_id = loaded.shape.fields[SOURCE_FILE].field_id
@@ -114,7 +117,7 @@ class Subject:
             file[UPPER] = {**first.upper_bounds, field_id: key.encode()}
             files.append(file)
         live = LiveFiles.of(loaded.table, self.lake.manifests)
-        commit_snapshot(loaded.table, live, Change(files), new_id=self._new_id, now=NOW, summary={})
+        commit_snapshot(loaded.table, live, Change(files), new_id=self._new_id, now=now(), summary={})
         settings = self.lake.settings
         if len(loaded.table.metadata.snapshots) == settings.snapshots_kept + settings.expire_every:
             expire_snapshots(loaded.table, settings.snapshots_kept, now=loaded.table.metadata.last_updated_ms)
