@@ -2,7 +2,7 @@
 What a commit costs as a table grows: `python -m tests.bench.commits`, about five minutes.
 
 The cost of a commit is what the `commit` lane spends on loading the table, writing the rows and swapping the metadata,
-in a lake on the local disk: the mean of some commits in a row, so that merges of manifests are in it. CPU time leaves
+in a lake on the local disk: the mean of some commits, so that merges of manifests are in it. CPU time leaves
 out the waits for a disk that other programs use too; wall time is given beside it.
 """
 
@@ -129,21 +129,23 @@ def mean(costs: Sequence[Cost]) -> Cost:
 
 
 def many_commits(home: Path, commits: int = COMMITS) -> list[Figure]:
-    """One new source a commit, again and again."""
-    subject = Subject(home)
-    costs = [subject.put([f"t/2026/source-{number:06}.csv"]) for number in range(commits)]
-    slowest = max(costs[SAMPLE:], key=lambda cost: cost.cpu)
-    first = mean(costs[SAMPLE : 2 * SAMPLE])
+    """One new source a commit, again and again; then in turns with a table of `SAMPLE` such commits."""
+    grown, young = Subject(home / "grown"), Subject(home / "young")
+    slowest = max((grown.put([key]) for key in _keys(commits)), key=lambda cost: cost.cpu)
+    for key in _keys(SAMPLE):
+        young.put([key])
+    new = [[f"t/2026/new-{number}.csv"] for number in range(SAMPLE)]
+    after, before = _in_turns(grown, young, new, new)
     return [
-        Figure(f"commit of one new source after {commits:,}, against after {SAMPLE}", mean(costs[-SAMPLE:]), first),
-        Figure("slowest of them, which merges manifests", slowest, first),
+        Figure(f"commit of one new source after {commits:,}, against after {SAMPLE}", after, before),
+        Figure("slowest of them, which merges manifests", slowest, before),
     ]
 
 
 def many_files(home: Path, files: int = FILES) -> list[Figure]:
     """Replace sources that lie in a data file each."""
     subject = Subject(home)
-    keys = [f"t/2026/source-{number:06}.csv" for number in range(files)]
+    keys = _keys(files)
     for start in range(0, files, 100):
         subject.put_files(keys[start : start + 100])
     chance = random.Random(1)  # noqa: S311  # a repeatable choice
@@ -158,25 +160,37 @@ def many_files(home: Path, files: int = FILES) -> list[Figure]:
 
 
 def many_sources(home: Path, sources: int = SOURCES) -> list[Figure]:
-    """Add and replace sources of a table whose data files hold many each."""
-    subject = Subject(home)
-    keys = [f"t/2026/source-{number:06}.csv" for number in range(sources)]
-    chance = random.Random(1)  # noqa: S311  # a repeatable choice
-    costs: list[list[Cost]] = []
+    """Add and replace sources of a table whose data files hold many each, in turns with a table of one such file."""
+    large, small = Subject(home / "large"), Subject(home / "small")
+    keys = _keys(sources)
     for start in range(0, sources, SOURCES_PER_COMMIT):
-        subject.put(keys[start : start + SOURCES_PER_COMMIT])
-        known = keys[: start + SOURCES_PER_COMMIT]
-        if len(known) in (SOURCES_PER_COMMIT, sources):
-            costs += [
-                [subject.put([f"t/2026/new-{len(known)}-{number}.csv"]) for number in range(40)],
-                [subject.put([chance.choice(known)]) for _ in range(20)],
-                [subject.put(chance.sample(known, 100)) for _ in range(10)],
-            ]
-    what = ("one new source", "one replaced", "100 replaced")
+        large.put(keys[start : start + SOURCES_PER_COMMIT])
+    few = keys[:SOURCES_PER_COMMIT]
+    small.put(few)
+    chance = random.Random(1)  # noqa: S311  # a repeatable choice
+    turns = {
+        "one new source": ([[f"t/2026/new-{number}.csv"] for number in range(40)],) * 2,
+        "one replaced": tuple([[chance.choice(known)] for _ in range(40)] for known in (keys, few)),
+        "100 replaced": tuple([chance.sample(known, 100) for _ in range(20)] for known in (keys, few)),
+    }
     return [
-        Figure(f"commit of {name} among {sources:,}, against among {SOURCES_PER_COMMIT:,}", mean(after), mean(before))
-        for name, before, after in zip(what, costs[:3], costs[3:], strict=True)
+        Figure(
+            f"commit of {what} among {sources:,}, against among {SOURCES_PER_COMMIT:,}", *_in_turns(large, small, *both)
+        )
+        for what, both in turns.items()
     ]
+
+
+def _keys(number: int) -> list[str]:
+    return [f"t/2026/source-{source:06}.csv" for source in range(number)]
+
+
+def _in_turns(
+    one: Subject, other: Subject, ones: Sequence[Sequence[str]], others: Sequence[Sequence[str]]
+) -> tuple[Cost, Cost]:
+    """Return the mean costs of commits to two tables, made in turns: the machine is not as fast in each minute."""
+    costs = [(one.put(mine), other.put(theirs)) for mine, theirs in zip(ones, others, strict=True)]
+    return mean([mine for mine, _ in costs]), mean([theirs for _, theirs in costs])
 
 
 def rows() -> list[str]:
