@@ -40,11 +40,15 @@ def wait_for(look: Callable[[], T | None], otherwise: str = "nothing came", seco
 async def until(
     look: Callable[[], Awaitable[T | None]], otherwise: str = "nothing came", seconds: float = PATIENCE
 ) -> T:
-    """Look until there is something to see; return it."""
-    end = time.monotonic() + seconds
-    while True:
-        began = time.monotonic()
-        if found := await look():
-            return found
-        assert time.monotonic() < end, otherwise
-        await asyncio.sleep(pause_after(began))
+    """Look until there is something to see; return it. A look that hangs is cut off."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            while True:
+                began = time.monotonic()
+                if found := await look():
+                    return found
+                await asyncio.sleep(pause_after(began))
+    except TimeoutError:
+        assert not limit.expired(), otherwise
+        raise

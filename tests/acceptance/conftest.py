@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import pytest
 import structlog
@@ -20,8 +20,6 @@ import structlog
 from consumer.cli import main
 from tests.log_lines import log_lines
 from tests.waits import PATIENCE, wait_for
-
-T = TypeVar("T")
 
 BUCKET = "csv-uploads"
 

@@ -26,7 +26,7 @@ def growth(bench: Bench) -> Section:
         "growth",
         "Commits to a growing table",
         "What the thread for commits spends on loading the table, writing one-row sources and swapping the metadata; "
-        "means of some commits, in turns with those they are compared with.",
+        "means of some commits, but for the slowest and the first, in turns with what they are compared with.",
         ("what", "cost", "compared with", "ratio (CPU)"),
     )
     parts = (
@@ -42,7 +42,7 @@ def growth(bench: Bench) -> Section:
             section.note(figure.what, str(figure.cost), str(before or ""), ratio)
     section.observations += [
         "Processor time leaves out waits for the disk; wall time stands beside it.",
-        "100 of 1,000 sources lie in one data file, 100 of many in up to 100; each of these gets a delete file.",
+        "100 of many sources lie in up to 100 data files, of 1,000 in one at first; each gets a delete file.",
     ]
     return section
 

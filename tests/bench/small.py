@@ -14,6 +14,8 @@ from tests.bench.service import Service, running
 FILES = 10_000
 REPLACED = 3000
 """Of them: a burst takes a second or two whatever the speed, until it is calm and its last window has closed."""
+MANY = 30_000
+"""Of a longer burst, of which the second until it is calm and that of its last window are a smaller part."""
 PEER_FILES = 300
 APPENDS = 100
 OVERWRITES = 100
@@ -42,6 +44,7 @@ def small(bench: Bench) -> Section:
             figure = f"{rates[what]:,.0f} files/s, {cpu:.2f} ms CPU each"
             section.note(f"{count:,} {what} files", figure, "", "", megabytes(service.memory_mb()[0]))
         _check(service, files * ROWS)
+    _longer(bench, section)
     for what, count, name, measured in rivals:
         theirs = count / measured.seconds
         ratio = rates[what] / theirs
@@ -63,6 +66,16 @@ def small(bench: Bench) -> Section:
         "An `overwrite` of plain PyIceberg finds the rows by `_source_file`, with full bounds on that column.",
     ]
     return section
+
+
+def _longer(bench: Bench, section: Section) -> None:
+    count = bench.of(MANY, 60)
+    small_files(bench.folder / "many-files", count, seed=3)
+    with running(bench.folder / "many") as service:
+        rate, cpu = _drop_all(service, bench.folder / "many-files", count)
+        memory = megabytes(service.memory_mb()[0])
+        section.note(f"{count:,} new files", f"{rate:,.0f} files/s, {cpu:.2f} ms CPU each", "", "", memory)
+        _check(service, count * ROWS)
 
 
 def _rivals(bench: Bench) -> list[tuple[str, int, str, Measured]]:

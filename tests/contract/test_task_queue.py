@@ -26,6 +26,7 @@ from consumer.task_queue import TaskQueue
 from consumer.tasks import Tasks
 from consumer.workitem import TASKS, Message, dead_queue, work_queue
 from handlers.tasks import Task, asked_for
+from tests import waits
 from tests.fakes import FakeHandler, inline
 from tests.waits import PATIENCE
 
@@ -107,9 +108,10 @@ class Site:
                 await running
 
     async def until(self, queue: str, is_so: Callable[[int], bool]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not is_so(await self.broker.depth(queue)):  # noqa: ASYNC110 (no server tells when)
-                await asyncio.sleep(0.02)
+        async def look() -> bool:
+            return is_so(await self.broker.depth(queue))
+
+        await waits.until(look, f"{queue} did not get there")
 
 
 @pytest.fixture

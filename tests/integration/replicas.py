@@ -20,7 +20,7 @@ from tests.stack.fixtures import Finder
 from tests.stack.minio import TARGET, Minio
 from tests.stack.postgres import Postgres
 from tests.stack.rabbitmq import RabbitMQ
-from tests.waits import wait_for
+from tests.waits import PATIENCE, wait_for
 
 SETTINGS: Final[Mapping[str, object]] = {
     "store": "s3",
@@ -72,9 +72,13 @@ class Replicas:
         """Return those of them that say that it was done."""
         return [line for line in self.settled(unit) if line["outcome"] == "done"]
 
-    def until_done(self, unit: str, times: int = 1) -> dict[str, Any]:
+    def until_done(self, unit: str, times: int = 1, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until a unit was done so often; return the last line that says so."""
-        return wait_for(lambda: found if len(found := self.done(unit)) >= times else None)[-1]
+
+        def look() -> list[dict[str, Any]] | None:
+            return found if len(found := self.done(unit)) >= times else None
+
+        return wait_for(look, f"{unit} was not done {times} times", seconds)[-1]
 
     def cut_off(self) -> None:
         """Have RabbitMQ let go of both, as it does a minute after it heard of one for the last time."""

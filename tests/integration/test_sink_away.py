@@ -29,7 +29,7 @@ from handlers.csv_to_iceberg.lake import committer
 from tests.stack.minio import Minio
 from tests.stack.postgres import Postgres
 from tests.stack.server import Server
-from tests.waits import PATIENCE
+from tests.waits import PATIENCE, until
 
 BUCKET, HANDLER = "drop", "csv_to_iceberg"
 
@@ -157,10 +157,13 @@ async def readiness(app: App) -> tuple[int, str]:
 
 async def until_told(app: App, status: int, words: str) -> str:
     """Ask until the answer has this status and these words; return what is said of the sink."""
-    async with asyncio.timeout(PATIENCE):
-        while (told := await readiness(app))[0] != status or words not in told[1]:  # noqa: ASYNC110  # nothing tells when
-            await asyncio.sleep(0.1)
-    return told[1]
+
+    async def look() -> tuple[str] | None:
+        now, told = await readiness(app)
+        return (told,) if now == status and words in told else None
+
+    (told,) = await until(look, f"the page never said {words!r}")
+    return told
 
 
 @pytest.mark.parametrize("part", ["catalog", "warehouse"])

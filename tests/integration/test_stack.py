@@ -257,7 +257,6 @@ LEFT_DEAD = """
 import pytest
 from tests.stack.server import Server
 from tests.stack.weaviate import Weaviate
-from tests.waits import wait_for
 
 pytest_plugins = ["tests.stack.fixtures"]
 

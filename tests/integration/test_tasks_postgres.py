@@ -16,8 +16,8 @@ from consumer.ledger_tasks import TaskRows
 from consumer.schedule import Schedule
 from consumer.tasks import Tasks
 from handlers.tasks import ServiceUnusable, Task
+from tests import waits
 from tests.fakes import FakeHandler
-from tests.waits import PATIENCE
 
 TABLES = [f"t{number:03}" for number in range(100)]
 
@@ -102,9 +102,10 @@ async def test_three_processes_tell_of_everything_once_and_all_at_once_when_the_
         rows = TaskRows(ledger)
 
         async def until(state: str) -> None:
-            async with asyncio.timeout(PATIENCE):
-                while {row.state for row in await rows.all()} != {state}:  # noqa: ASYNC110 (of three processes)
-                    await asyncio.sleep(0.05)
+            async def look() -> bool:
+                return {row.state for row in await rows.all()} == {state}
+
+            await waits.until(look, f"not all are {state}")
 
         await until("retrying")
         assert told == []
