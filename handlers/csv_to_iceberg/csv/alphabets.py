@@ -41,7 +41,12 @@ _CYRILLIC: Final = (
     "оаинвіертслкдумпзьбягчхйцжшюїєщфґ",  # Ukrainian
     "аоеитнрсвлкдпмзугябъчщцжшхфйюь",  # Bulgarian
     "аоиенрстјукдлвпзмбгшчцљхжњђћџф",  # Serbian
+    "аоиенртсвдкплумјзгбшчцжхљњќџфѓѕ",  # Macedonian
+    "анеіярсктольвыпудмзбгячхцшўйжюёфэ",  # Belarusian
 )
+_UKRAINIAN: Final = (_CYRILLIC[1],)
+_KAZAKH: Final = ("аеындтлрісқкмғуоұбжйшпзгөәхңүэцюияфвһё",)
+_TAJIK: Final = ("аиоердмтнкбшҳҷзвусяпгёлфӣқчхғӯюъэй",)
 _GREEK: Final = ("αοιετνσρηκπυμςλάίωόθέγδήύχφβώξζψϊϋΐΰ",)
 _HEBREW: Final = ("יואלהרתמבשנקחפדטעסצגזםןכךףץ",)
 _ARABIC: Final = ("املينرتوةهبدعسفقحكجشأصطخضإذزىغثءئظؤآ",)
@@ -52,6 +57,11 @@ _BALTIC: Final = (
     "āīēšņļūžčģķ",  # Latvian
     "äõüöšž",  # Estonian
 )
+_SOUTHERN: Final = (
+    "ħġżċàèùòì",  # Maltese
+    "ĝŭĉŝĵĥ",  # Esperanto
+)
+_CELTIC: Final = ("ŵŷâôîêûáéíóúäëïö",)  # Welsh, Irish
 
 
 class _Candidate(NamedTuple):
@@ -70,6 +80,9 @@ _OFTEN: Final = 0.4
 
 _RARE: Final = 6
 """Doubt about pages that are met on old machines only. Without them, what is in them would be read as another."""
+
+_RAREST: Final = 10
+"""The same where a letter of a commoner page has been exchanged for that of one language."""
 
 _CANDIDATES: Final = (
     _Candidate("cp1252", _WESTERN, 0, _SELDOM),
@@ -96,12 +109,18 @@ _CANDIDATES: Final = (
     _Candidate("cp1257", _BALTIC, 3, _OFTEN),
     _Candidate("iso8859_13", _BALTIC, 4, _OFTEN),
     *(_Candidate(codec, _WESTERN, _RARE, _SELDOM) for codec in ("cp861", "cp865")),
+    *(_Candidate(codec, _WESTERN, _RAREST, _SELDOM) for codec in ("cp860", "cp863")),
     *(_Candidate(codec, _ICELANDIC, _RARE, _OFTEN) for codec in ("cp861", "mac_iceland")),
     *(_Candidate(codec, _CENTRAL, _RARE, _OFTEN) for codec in ("mac_latin2", "iso8859_16")),
     *(_Candidate(codec, _TURKISH, _RARE, _OFTEN) for codec in ("cp857", "mac_turkish", "iso8859_3")),
     *(_Candidate(codec, _BALTIC, _RARE, _OFTEN) for codec in ("cp775", "iso8859_4", "iso8859_10")),
+    _Candidate("iso8859_3", _SOUTHERN, _RARE, _OFTEN),
+    _Candidate("iso8859_14", _CELTIC, _RARE, _SELDOM),
     *(_Candidate(codec, _CYRILLIC, _RARE) for codec in ("koi8_u", "cp855")),
-    *(_Candidate(codec, _GREEK, _RARE) for codec in ("cp737", "mac_greek")),
+    _Candidate("cp1125", _UKRAINIAN, _RARE),
+    *(_Candidate(codec, _KAZAKH, _RARE) for codec in ("kz1048", "ptcp154")),
+    _Candidate("koi8_t", _TAJIK, _RARE),
+    *(_Candidate(codec, _GREEK, _RARE) for codec in ("cp737", "cp869", "mac_greek")),
     _Candidate("cp862", _HEBREW, _RARE),
     _Candidate("cp720", _ARABIC, _RARE),
 )

@@ -131,6 +131,53 @@ SCRIPTS: Final = {
     ),
 }
 
+RARE: Final = {
+    "Maltese": _script(
+        ("iso8859_3",),
+        "isem belt indirizz għadd prezz Ġorġ Ċensu Ġuże Ħamrun Żebbuġ Birżebbuġa Għarb Żabbar Żejtun Siġġiewi "
+        "Xagħra Għajnsielem Mellieħa Ġdid ħobż ħalib ġobon żejt Ġunju",
+    ),
+    "Esperanto": _script(
+        ("iso8859_3",),
+        "nomo urbo adreso Ĝenevo ĉambro ŝuo ĵurnalo ĥoro aŭto ĉevalo ŝtono antaŭ ankaŭ ĝardeno ĉefurbo maŝino "
+        "manĝaĵo kaĵo dimanĉo ĵaŭdo ruĝa ŝafo reĝo laŭ",
+    ),
+    "Welsh": _script(
+        ("iso8859_14",),
+        "enw tref Caerdydd tŷ dŵr Llŷn Gŵyl ŵyn sŵn cŵn môr tân Ynys Môn Gŵyr Pŵer gŵr blŵyddyn",
+    ),
+    "Portuguese of DOS": _script(
+        ("cp860",),
+        "João São Paulo Conceição ações também endereço número preço Brasília coração mãe irmã Luís Inês você "
+        "três avó função situação Araújo Gonçalves Simões município região",
+    ),
+    "French of Canada": _script(
+        ("cp863",),
+        "Québec Montréal prénom éléphant garçon hôtel forêt Noël où élève français à bientôt Gaëlle façade "
+        "crème brûlée Hélène François île Benoît naïve",
+    ),
+    "Greek of DOS": _script(
+        ("cp737", "cp869"),
+        "όνομα πόλη διεύθυνση τηλέφωνο ποσότητα τιμή σύνολο ημερομηνία Γιώργος Αθήνα Θεσσαλονίκη Μαρία "
+        "Παπαδόπουλος Κώστας Ελένη Πάτρα Ηράκλειο Νίκος Δημήτρης Βόλος",
+    ),
+    "Ukrainian": _script(
+        ("cp1251", "koi8_u", "cp1125", "mac_cyrillic"),
+        "місто адреса телефон кількість ціна вулиця Київ Львів Харків Їжак Євген Іван Олексій Запоріжжя "
+        "Чернівці Україна",
+    ),
+    "Macedonian": _script(
+        ("cp1251", "iso8859_5", "cp855"),
+        "име град адреса љубов њива џез Скопје Битола Ѓорѓи Куманово Ќерка Ѕвезда",
+    ),
+    "Kazakh": _script(
+        ("kz1048", "ptcp154"),
+        "аты қала мекенжай бағасы күні жұмыс үй Қазақстан Алматы Нұрсұлтан Әлия Шымкент Өскемен Ұлытау Ғалым Түркістан",
+    ),
+    "Tajik": _script(("koi8_t",), "ном шаҳр суроға ҷӯра Тоҷикистон Душанбе Хуҷанд Қурғонтеппа Ғафуров"),
+}
+"""Languages and pages met seldom: where there are few words they may be taken for another page, with a warning."""
+
 HALF_WIDTH: Final = _script(
     ("cp932",),
     "ｺｰﾄﾞ ﾒｲｼｮｳ ﾄｳｷｮｳ ｵｵｻｶ ﾅｺﾞﾔ ﾔﾏﾀﾞ ｻﾄｳ ｽｽﾞｷ ﾀﾛｳ ﾊﾅｺ ｶﾌﾞｼｷｶﾞｲｼｬ ﾌﾘｶﾞﾅ ﾃﾞﾝﾜ ｼﾞｭｳｼｮ ｻｯﾎﾟﾛ ﾌｸｵｶ ﾋﾛｼﾏ ﾘﾝｺﾞ ｺｰﾋｰ ｾﾝﾀﾞｲ",

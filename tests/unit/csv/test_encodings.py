@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import io
 import lzma
+import random
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,12 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from handlers.csv_to_iceberg.csv.codepages import told
 from handlers.csv_to_iceberg.csv.encoding import recognise
 from handlers.csv_to_iceberg.csv.errors import EncodingUnknown, NotText
 from tests.unit.csv.reading import Reading, streamed
-from tests.unit.csv.scripts import HALF_WIDTH, MEASURES, SCRIPTS
+from tests.unit.csv.scripts import HALF_WIDTH, MEASURES, RARE, SCRIPTS
 
 Read = Callable[..., Reading]
+
+EVERY = {**SCRIPTS, **RARE}
 
 TEXT = "id,name\n1,Müller\n2,Café\n3,Señor Núñez\n"
 ROWS = [(1, "Müller"), (2, "Café"), (3, "Señor Núñez")]
@@ -100,10 +105,10 @@ def test_a_number_behind_a_name_and_a_sign_behind_a_unit_do_not_mislead(read: Re
 
 @pytest.mark.parametrize("repeated", [1, 100])
 @pytest.mark.parametrize(
-    ("script", "encoding"), [(name, encoding) for name, script in SCRIPTS.items() for encoding in script.encodings]
+    ("script", "encoding"), [(name, encoding) for name, script in EVERY.items() for encoding in script.encodings]
 )
 def test_names_places_and_things_of_a_script_are_read(script: str, encoding: str, repeated: int) -> None:
-    rows = [(f"r{i}", f"{word}{i}", word) for i, word in enumerate(SCRIPTS[script].words * repeated)]
+    rows = [(f"r{i}", f"{word}{i}", word) for i, word in enumerate(EVERY[script].words * repeated)]
     text = "id,name,kind\n" + "".join(f"{','.join(row)}\n" for row in rows)
 
     assert streamed(text.encode(encoding)).rows == rows
@@ -150,12 +155,28 @@ def test_a_lone_sign_is_windows_1252(read: Read, sign: str) -> None:
 
 
 def test_an_encoding_that_is_not_known_here_is_left_to_charset_normalizer(read: Read) -> None:
-    text = "name,city\nИван,Москва\nПётр,Санкт-Петербург\nОльга,Новосибирск\n"
+    text = "name,city\nJürgen Müller,Köln\nFrançoise,forêt\nJosé García,Málaga\nÅke,Ångström\nélève,façade\n"
 
-    reading = read(text.encode("cp855"))
+    reading = read(text.encode("hp_roman8"))
 
-    assert reading.report.encoding == "cp855"
+    assert reading.report.encoding == "hp_roman8"
     assert reading.rows == [tuple(line.split(",")) for line in text.splitlines()[1:]]
+    (warning,) = reading.report.warnings
+    assert warning.startswith("the encoding is not certain: read as HP_ROMAN8, as charset-normalizer says")
+
+
+@pytest.mark.parametrize(
+    ("script", "encoding"), [(name, encoding) for name, script in EVERY.items() for encoding in script.encodings]
+)
+def test_three_words_are_never_read_wrongly_without_a_warning(script: str, encoding: str) -> None:
+    chance = random.Random(f"{script} {encoding}")  # noqa: S311 (repeatable draws)
+    for _ in range(20):
+        written = "".join(f"{word},1\n" for word in chance.sample(EVERY[script].words, 3)).encode(encoding)
+        if written.isascii():
+            continue
+        with contextlib.suppress(EncodingUnknown):
+            found = told(written)
+            assert found.doubt or written.decode(found.codec) == written.decode(encoding)
 
 
 def test_too_little_text_to_tell_its_encoding_fails(read: Read) -> None:
