@@ -36,15 +36,15 @@ _CENTRAL: Final = (
     "šćčžđ",  # Croatian, Slovene
     "üäößé",  # German
 )
+_UKRAINIAN: Final = "оаинвіертслкдумпзьбягчхйцжшюїєщфґ"
 _CYRILLIC: Final = (
     "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",  # Russian
-    "оаинвіертслкдумпзьбягчхйцжшюїєщфґ",  # Ukrainian
+    _UKRAINIAN,
     "аоеитнрсвлкдпмзугябъчщцжшхфйюь",  # Bulgarian
     "аоиенрстјукдлвпзмбгшчцљхжњђћџф",  # Serbian
     "аоиенртсвдкплумјзгбшчцжхљњќџфѓѕ",  # Macedonian
     "анеіярсктольвыпудмзбгячхцшўйжюёфэ",  # Belarusian
 )
-_UKRAINIAN: Final = (_CYRILLIC[1],)
 _KAZAKH: Final = ("аеындтлрісқкмғуоұбжйшпзгөәхңүэцюияфвһё",)
 _TAJIK: Final = ("аиоердмтнкбшҳҷзвусяпгёлфӣқчхғӯюъэй",)
 _GREEK: Final = ("αοιετνσρηκπυμςλάίωόθέγδήύχφβώξζψϊϋΐΰ",)
@@ -117,7 +117,7 @@ _CANDIDATES: Final = (
     _Candidate("iso8859_3", _SOUTHERN, _RARE, _OFTEN),
     _Candidate("iso8859_14", _CELTIC, _RARE, _SELDOM),
     *(_Candidate(codec, _CYRILLIC, _RARE) for codec in ("koi8_u", "cp855")),
-    _Candidate("cp1125", _UKRAINIAN, _RARE),
+    _Candidate("cp1125", (_UKRAINIAN,), _RARE),
     *(_Candidate(codec, _KAZAKH, _RARE) for codec in ("kz1048", "ptcp154")),
     _Candidate("koi8_t", _TAJIK, _RARE),
     *(_Candidate(codec, _GREEK, _RARE) for codec in ("cp737", "cp869", "mac_greek")),
