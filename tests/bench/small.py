@@ -40,9 +40,7 @@ def small(bench: Bench) -> Section:
     rates = {}
     with running(home) as service:
         for what, source, count in (("new", first, files), ("replaced", second, again)):
-            rates[what], cpu = _drop_all(service, source, count)
-            figure = f"{rates[what]:,.0f} files/s, {cpu:.2f} ms CPU each"
-            section.note(f"{count:,} {what} files", figure, "", "", megabytes(service.memory_mb()[0]))
+            rates[what] = _burst(section, service, what, source, count)
         _check(service, files * ROWS)
     _longer(bench, section)
     for what, count, name, measured in rivals:
@@ -72,9 +70,7 @@ def _longer(bench: Bench, section: Section) -> None:
     count = bench.of(MANY, 60)
     small_files(bench.folder / "many-files", count, seed=3)
     with running(bench.folder / "many") as service:
-        rate, cpu = _drop_all(service, bench.folder / "many-files", count)
-        memory = megabytes(service.memory_mb()[0])
-        section.note(f"{count:,} new files", f"{rate:,.0f} files/s, {cpu:.2f} ms CPU each", "", "", memory)
+        _burst(section, service, "new", bench.folder / "many-files", count)
         _check(service, count * ROWS)
 
 
@@ -93,6 +89,14 @@ def _rivals(bench: Bench) -> list[tuple[str, int, str, Measured]]:
     overwritten = peer("overwrite", source, bench.folder / "overwrite", table, overwrites)
     name = f"PyIceberg `overwrite` in {table:,} files"
     return [*found, ("replaced", overwrites, name, overwritten)]
+
+
+def _burst(section: Section, service: Service, what: str, source: Path, files: int) -> float:
+    """Measure one, and return its files a second."""
+    rate, cpu = _drop_all(service, source, files)
+    memory = megabytes(service.memory_mb()[0])
+    section.note(f"{files:,} {what} files", f"{rate:,.0f} files/s, {cpu:.2f} ms CPU each", "", "", memory)
+    return rate
 
 
 def _drop_all(service: Service, source: Path, files: int) -> tuple[float, float]:
