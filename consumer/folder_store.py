@@ -98,7 +98,8 @@ class FolderStore:
         report: Callable[[str, str, str], None],
     ) -> None:
         self._root = os.fsencode(root.absolute())
-        self._etags = KnownEtags(cache, clock=clock)
+        self._etags = KnownEtags(cache)
+        self._clock = clock
         self._run = run
         self._report = report
         self._reported: set[bytes] = set()
@@ -113,8 +114,10 @@ class FolderStore:
         file = find(self._path(bucket), key) if is_bucket_name(bucket) else None
         if file is None:
             return None
-        # A small file is hashed in less time than the cache needs to answer.
-        found = _hash(file) if file.stamp.size <= SMALL_FILE else await self._cached_or_hashed(bucket, file)
+        found = self._etags.latest(bucket, file)
+        if found is None:
+            # A small file is hashed in less time than the cache needs to answer.
+            found = _hash(file) if file.stamp.size <= SMALL_FILE else await self._cached_or_hashed(bucket, file)
         if isinstance(found, Unstable):
             raise TransientError(f"{bucket}/{key} is being written", retry_after=UNSTABLE_RETRY) from found
         return self._object(bucket, file, found)
@@ -136,8 +139,9 @@ class FolderStore:
         while page := await self._run(_take, files):
             known = await self._etags.of(bucket, page)
             small = [file for file in page if file.key not in known and file.stamp.size <= SMALL_FILE]
+            hashed_at = self._clock()
             hashed = await self._run(_hash_all, small) if small else {}
-            await self._remember(bucket, hashed)
+            await self._remember(bucket, hashed, hashed_at)
             for file in page:
                 found = known.get(file.key) or hashed.get(file.key) or await self._hashed(bucket, file)
                 item = self._object(bucket, file, found)
@@ -201,12 +205,14 @@ class FolderStore:
         return (await self._etags.of(bucket, [file])).get(file.key) or await self._hashed(bucket, file)
 
     async def _hashed(self, bucket: str, file: FoundFile) -> Found:
+        hashed_at = self._clock()
         found = await self._run(_hash, file)
-        await self._remember(bucket, {file.key: found})
+        await self._remember(bucket, {file.key: found}, hashed_at)
         return found
 
-    async def _remember(self, bucket: str, found: Mapping[str, Found]) -> None:
-        await self._etags.remember(bucket, {key: entry for key, entry in found.items() if isinstance(entry, tuple)})
+    async def _remember(self, bucket: str, found: Mapping[str, Found], hashed_at: int) -> None:
+        hashed = {key: entry for key, entry in found.items() if isinstance(entry, tuple)}
+        await self._etags.remember(bucket, hashed, hashed_at=hashed_at)
 
     def _report_once(self, bucket: str, path: bytes, reason: str) -> None:
         if path not in self._reported:

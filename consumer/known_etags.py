@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import islice
 from typing import Final, TypeVar
 
 import structlog
@@ -17,6 +18,9 @@ log = structlog.get_logger("lakedrop.store")
 SETTLED_AFTER_NS: Final = 2_000_000_000
 """A stamp says nothing about writes within one tick of the file system's clock: 10 ms at best, 2 s on FAT."""
 
+LATEST: Final = 10_000
+"""ETags kept in memory, some 5 MB: what a listing hashed is looked at next, and need not be hashed again."""
+
 Etag = tuple[FileStamp, str]
 
 _NOTHING: Final = (None, "")
@@ -27,15 +31,13 @@ class KnownEtags:
     The ETags in a cache, but for those a reader found to be wrong.
 
     Losing the cache costs time only, so a cache that fails is logged and never fails a look.
-
-    Args:
-        clock: Epoch milliseconds.
     """
 
-    def __init__(self, cache: EtagCache, *, clock: Callable[[], int]) -> None:
+    def __init__(self, cache: EtagCache) -> None:
         self._cache = cache
-        self._clock = clock
         self._wrong: set[tuple[str, str]] = set()
+        self._latest: dict[tuple[str, str], Etag] = {}
+        """Those remembered last, the oldest first."""
 
     def doubt(self, bucket: str, key: str) -> None:
         """
@@ -55,14 +57,27 @@ class KnownEtags:
             if entries.get(file.key, _NOTHING)[0] == file.stamp and (bucket, file.key) not in self._wrong
         }
 
-    async def remember(self, bucket: str, found: Mapping[str, Etag]) -> None:
-        """Keep the ETags of those files that have not changed for a while."""
-        settled_before = self._clock() * 1_000_000 - SETTLED_AFTER_NS
+    def latest(self, bucket: str, file: FoundFile) -> Etag | None:
+        """Return what is known about this very version if it is among the last that were remembered."""
+        found = self._latest.get((bucket, file.key), _NOTHING)
+        return found if found[0] == file.stamp and (bucket, file.key) not in self._wrong else None
+
+    async def remember(self, bucket: str, found: Mapping[str, Etag], *, hashed_at: int) -> None:
+        """Keep the ETags of those files that had not changed for a while when they were hashed, epoch milliseconds."""
+        settled_before = hashed_at * 1_000_000 - SETTLED_AFTER_NS
         settled = {
             key: entry for key, entry in found.items() if max(entry[0].mtime_ns, entry[0].ctime_ns) <= settled_before
         }
         if settled:
+            self._keep(bucket, settled)
             await self._tried(self._cache.put_many(bucket, settled))
+
+    def _keep(self, bucket: str, settled: Mapping[str, Etag]) -> None:
+        for key, entry in settled.items():
+            self._latest.pop((bucket, key), None)
+            self._latest[bucket, key] = entry
+        for name in list(islice(self._latest, max(0, len(self._latest) - LATEST))):
+            del self._latest[name]
 
     async def _forget(self, bucket: str, keys: Sequence[str]) -> None:
         """Drop wrong entries; those that cannot be dropped stay wrong."""

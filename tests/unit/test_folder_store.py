@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from xxhash import xxh3_128
 
-from consumer import folder_file, folder_store, folder_walk, ledger_etags
+from consumer import folder_file, folder_store, folder_walk, known_etags, ledger_etags
 from consumer.etag_cache import FileStamp
 from consumer.folder_store import FolderStore
 from consumer.ledger import Ledger
@@ -43,7 +43,11 @@ class Folder:
         self.cache = MemoryEtagCache()
         self.reported: list[tuple[str, str, str]] = []
         self.now = time.time_ns() // 1_000_000 + LATER
-        self.store = FolderStore(root, self.cache, clock=lambda: self.now, run=self.run, report=self.report)
+        self.store = self.opened()
+
+    def opened(self) -> FolderStore:
+        """Return the store as a new process has it."""
+        return FolderStore(self.root, self.cache, clock=lambda: self.now, run=self.run, report=self.report)
 
     def run(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
         return inline(function, *args)
@@ -245,6 +249,76 @@ async def test_look_trusts_a_remembered_etag_of_a_large_file_only(folder: Folder
     assert (await folder.head("small")).etag == xxh3_128(b"x").hexdigest()
 
 
+async def test_look_after_a_listing_hashes_only_files_that_had_not_settled(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[bytes] = []
+    hash_file = folder_file.hash_file
+    monkeypatch.setattr(folder_store, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+    path = folder.put("k")
+    for age, looks in ((1999, 2), (2001, 1)):
+        folder.now = path.stat().st_ctime_ns // 1_000_000 + age
+        await folder.keys()
+        assert (await folder.head("k")).etag == xxh3_128(b"x").hexdigest()
+
+        assert len(hashed) == looks
+        hashed.clear()
+
+
+async def test_look_after_a_listing_sees_a_file_replaced_since(folder: Folder) -> None:
+    folder.put("k", b"x")
+    await folder.keys()
+    folder.put("new", b"y").rename(folder.bucket / "k")
+
+    assert (await folder.head("k")).etag == xxh3_128(b"y").hexdigest()
+
+
+async def test_look_trusts_no_listing_that_a_reader_has_found_wrong(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write through a memory map changes no stamp until the page is written back."""
+    path = folder.put("k", b"x")
+    stamp = FileStamp.of(path.stat())
+    monkeypatch.setattr(FileStamp, "of", lambda _status: stamp)
+    await folder.keys()
+    path.write_bytes(b"y")
+    found = await folder.head("k")
+    assert found.etag == xxh3_128(b"x").hexdigest()
+
+    with pytest.raises(ObjectChanged):
+        await found.read()
+
+    assert (await folder.head("k")).etag == xxh3_128(b"y").hexdigest()
+
+
+async def test_only_the_last_files_of_a_listing_are_kept_in_memory(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_etags, "LATEST", 3)
+    for name in "abcde":
+        folder.put(name)
+    await folder.keys()
+
+    assert [key for _bucket, key in folder.store._etags._latest] == ["c", "d", "e"]
+
+
+async def test_file_that_settles_while_others_are_hashed_is_not_trusted(folder: Folder) -> None:
+    """What was read of it may be from the tick of its last change, however long the page took."""
+    path = folder.put("k")
+    folder.now = path.stat().st_ctime_ns // 1_000_000 + 1
+    hurry = folder.run
+
+    def slow(function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        folder.now += LATER
+        return hurry(function, *args)
+
+    folder.store._run = slow
+    folder.now -= LATER  # the listing itself takes one such turn before any is hashed
+    await folder.keys()
+
+    assert await remembered(folder, "k") is None
+
+
 async def test_etags_are_remembered_once_the_file_has_settled(folder: Folder) -> None:
     path = folder.put("k", b"x" * LARGE)
     folder.now = path.stat().st_mtime_ns // 1_000_000 + 1999
@@ -361,9 +435,10 @@ async def test_wrong_etag_in_the_cache_is_dropped_once_a_reader_has_found_it_out
     right = (await folder.head("k")).etag
     (stamp, _etag), wrong = folder.cache._etags["b", "k"], "0" * 32
     folder.cache._etags["b", "k"] = (stamp, wrong)
-    for look in (folder.head("k"), anext(folder.store.list("b"))):
+    for look in (lambda: folder.head("k"), lambda: anext(folder.store.list("b"))):
         folder.cache._etags["b", "k"] = (stamp, wrong)
-        found = await look
+        folder.store = folder.opened()
+        found = await look()
         assert found.etag == wrong
         with pytest.raises(ObjectChanged):
             await found.read()
