@@ -3,9 +3,7 @@ Events of the folders that serve as buckets.
 
 A change is announced once the file has rested, a deletion at once. What the system's notifications cannot tell in full
 (a renamed folder, thousands of changes at once, a watcher that died) becomes a request for a sweep of the bucket.
-watchfiles' watcher dies of names that are not UTF-8, which no option of it prevents: of a file's whenever the file is
-touched, of a folder's at every start. The sweep after each restart finds what was missed, and reports the name. What
-happens below a folder that this user may not read is not seen.
+What happens below a folder that this user may not read is not seen.
 Folders linked into `buckets/` while the watch runs are seen by sweeps until the next start.
 """
 
@@ -14,21 +12,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
-from watchfiles import Change, awatch
 
 from consumer.etag_cache import FileStamp
 from consumer.events import ObjectEvent
-from consumer.folder_search import bucket_names, is_folder, search, to_watch
-from consumer.folder_store import RunBlocking
-from consumer.folder_walk import find, is_listed
+from consumer.folder_search import bucket_names, is_folder, search
+from consumer.folder_walk import find, is_listed, is_utf8
+from consumer.folder_watch import LOST, Noticed, RunBlocking, Watch
 from handlers.contract import TransientError
 
+if sys.platform == "linux":
+    from consumer.watch_inotify import watch
+else:
+    from consumer.watch_anywhere import watch
+
+SYSTEM_WATCH: Final[Watch] = watch
+"""What suits this system."""
 REST: Final = 0.1
 """Seconds that size and modification time of a file must hold before it is announced."""
 BURST: Final = 1000
@@ -37,9 +42,6 @@ CALM: Final = 0.3
 """Seconds without a change that end a burst."""
 LONGEST_BURST: Final = 5.0
 """Seconds after which the sweep is asked for although changes go on."""
-GROUP_MS: Final = 50
-STEP_MS: Final = 10
-"""watchfiles hands changes over after a step without any, at the latest after a group; its own 1.6 s are too slow."""
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 """Seconds until a watcher that died is started again; doubled each time."""
@@ -85,6 +87,7 @@ class FolderEvents:
         sweep: Takes a bucket and the reason why it should be swept; must return at once.
         clock: Epoch milliseconds.
         run: Where folders are searched.
+        watch: What tells of changes.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class FolderEvents:
         sweep: Callable[[str, str], None],
         clock: Callable[[], int],
         run: RunBlocking,
+        watch: Watch = SYSTEM_WATCH,
     ) -> None:
         self.ready = asyncio.Event()
         """
@@ -107,6 +111,7 @@ class FolderEvents:
         self._sweep = sweep
         self._clock = clock
         self._run = run
+        self._changes = watch
         self._buckets: dict[str, _Bucket] = {}
         self._folders: set[str] = set()
         """Paths of known folders, `bucket/...`: a notification of a deletion does not say what was deleted."""
@@ -147,21 +152,13 @@ class FolderEvents:
 
     async def _watch(self, stop: asyncio.Event) -> None:
         watching = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        signal = _StopSignal(stop, lambda: loop.call_soon_threadsafe(watching.set))
-        paths = await self._run(to_watch, self._root)
         async with asyncio.TaskGroup() as tasks:
             starting = tasks.create_task(self._started(watching))
-            async for changes in awatch(
-                *paths,
-                watch_filter=None,
-                debounce=GROUP_MS,
-                step=STEP_MS,
-                stop_event=signal,
-                ignore_permission_denied=True,
-            ):
-                for change, path in changes:
-                    await self._note(change, path)
+            changes = self._changes(self._root, run=self._run, stop=stop, watching=watching)
+            async with contextlib.aclosing(changes):
+                async for some in changes:
+                    for noticed in some:
+                        await self._note(noticed)
             starting.cancel()
 
     async def _started(self, watching: asyncio.Event) -> None:
@@ -180,21 +177,27 @@ class FolderEvents:
                 self._ask_for_sweep(bucket, reason)
         self._missed = False
 
-    async def _note(self, change: Change, path: str) -> None:
+    async def _note(self, noticed: Noticed) -> None:
         """Take up a change; what counts is what is there now, the notification may be old."""
+        path = noticed.path
         name = path.removeprefix(self._below)
         if name == path:
-            if change is Change.deleted:
+            if noticed is LOST:
+                await self._ask_for_all("more changes at once than the system tells of")
+            elif noticed.gone:
                 raise FileNotFoundError(f"{path} was deleted: create it again")
             return
-        if not all(is_listed(segment.encode()) for segment in name.split("/")):
+        if not all(is_listed(os.fsencode(segment)) for segment in name.split("/")):
             return
         bucket, _, key = name.partition("/")
-        if change is Change.deleted and name in self._folders:
+        if not is_utf8(name):
+            if is_utf8(bucket) and not noticed.gone:
+                self._ask_for_sweep(bucket, f"names in {bucket} are not UTF-8")
+        elif noticed.gone and name in self._folders:
             self._folders.discard(name)
             self._ask_for_sweep(bucket, f"the folder {name} vanished")
-        elif change is not Change.deleted and is_folder(path):
-            await self._note_folder(bucket, name, new=change is Change.added)
+        elif not noticed.gone and (is_folder(path) if noticed.folder is None else noticed.folder):
+            await self._note_folder(bucket, name, new=noticed.new)
         elif key:
             self._look(bucket, key)
 
@@ -287,29 +290,6 @@ class FolderEvents:
 
 
 _UNKNOWN: Final = FileStamp(0, 0, 0, 0)
-
-
-class _StopSignal:
-    """
-    The stop event of one watch.
-
-    watchfiles asks for it from its thread, and sets it when the watch is cancelled. It asks for the first time when the
-    watch is in place, which it says in no other way.
-    """
-
-    def __init__(self, stop: asyncio.Event, on_watching: Callable[[], object]) -> None:
-        self._stop = stop
-        self._on_watching: Callable[[], object] | None = on_watching
-        self._set = False
-
-    def is_set(self) -> bool:
-        if self._on_watching is not None:
-            self._on_watching()
-            self._on_watching = None
-        return self._set or self._stop.is_set()
-
-    def set(self) -> None:
-        self._set = True
 
 
 def _innermost(error: Exception) -> str:

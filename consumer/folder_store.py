@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from consumer.etag_cache import EtagCache
 from consumer.folder_file import (
@@ -25,6 +25,7 @@ from consumer.folder_file import (
     read_exactly,
 )
 from consumer.folder_walk import FoundFile, find, is_listed, walk
+from consumer.folder_watch import RunBlocking
 from consumer.known_etags import Etag, KnownEtags
 from consumer.store import UNSTABLE, AccessDenied, NoSuchBucket
 from handlers.contract import StoredObject, TransientError
@@ -36,14 +37,6 @@ PAGE: Final = 1000
 READ_BUFFER: Final = 1 << 20
 UNSTABLE_RETRY: Final = 1.0
 """Seconds until a file that is being written is looked at again."""
-
-
-class RunBlocking(Protocol):
-    """Runs blocking code beside the event loop, on a thread that long reads do not hold up."""
-
-    def __call__(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
-        """Call the function there and return its result."""
-        ...
 
 
 class FolderObject(StoredObject):
@@ -114,7 +107,7 @@ class FolderStore:
         file = find(self._path(bucket), key) if is_bucket_name(bucket) else None
         if file is None:
             return None
-        found = self._etags.latest(bucket, file)
+        found: Found | None = self._etags.latest(bucket, file)
         if found is None:
             # A small file is hashed in less time than the cache needs to answer.
             found = _hash(file) if file.stamp.size <= SMALL_FILE else await self._cached_or_hashed(bucket, file)

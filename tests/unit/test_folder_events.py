@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from inotify_simple import Event, INotify, flags
 
-from consumer import folder_events, folder_search
+from consumer import folder_events, folder_search, watch_anywhere
 from consumer.broker_port import BrokerUnavailable
 from consumer.events import ObjectEvent
 from consumer.folder_events import FolderEvents
 from consumer.folder_walk import walk
+from consumer.folder_watch import Watch
 from handlers.contract import TransientError
 
 T = TypeVar("T")
+
+WATCHES: dict[str, Watch] = {"system": folder_events.SYSTEM_WATCH, "anywhere": watch_anywhere.watch}
+
+
+def only_linux(test: Callable[..., Any]) -> Any:
+    """Run a test with inotify alone."""
+    chosen = pytest.mark.parametrize("watch", ["system"], indirect=True)(test)
+    return pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux'")(chosen)
+
 
 NOW = 1_795_218_843_114
 
@@ -34,8 +47,9 @@ def in_thread(function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
 class Watched:
     """A folder of buckets under watch, and what was announced of it: (kind, bucket/key) or ("sweep", bucket)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, watch: Watch) -> None:
         self.root = root
+        self.watch = watch
         self.bucket = root / "b"
         self.bucket.mkdir(parents=True)
         self.announced: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
@@ -43,7 +57,9 @@ class Watched:
         self.reasons: list[str] = []
         self.fault: Exception | None = None
         self.stop = asyncio.Event()
-        self.watcher = FolderEvents(root, emit=self.emit, sweep=self.sweep, clock=lambda: NOW, run=in_thread)
+        self.watcher = FolderEvents(
+            root, emit=self.emit, sweep=self.sweep, clock=lambda: NOW, run=in_thread, watch=watch
+        )
         self.running: asyncio.Task[None] | None = None
         loop, self._ahead = asyncio.get_running_loop(), 0.0
         time = loop.time
@@ -96,9 +112,15 @@ class Watched:
         return before
 
 
+@pytest.fixture(params=WATCHES)
+def watch(request: pytest.FixtureRequest) -> Watch:
+    found: Watch = WATCHES[request.param]
+    return found
+
+
 @pytest.fixture
-async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
-    watched = Watched(tmp_path / "buckets")
+async def watched(tmp_path: Path, watch: Watch) -> AsyncIterator[Watched]:
+    watched = Watched(tmp_path / "buckets", watch)
     await watched.start()
     yield watched
     watched.stop.set()
@@ -226,18 +248,18 @@ async def test_moved_folder_whose_name_is_not_utf8_is_left_to_sweeps(watched: Wa
     assert watched.events == []
 
 
-async def test_bucket_whose_name_is_not_utf8_is_no_bucket(tmp_path: Path) -> None:
-    watched = Watched(tmp_path / "buckets")
-    os.mkdir(os.fsencode(watched.root) + b"/\xff")  # noqa: PTH102 (pathlib has no bytes)
+def test_bucket_whose_name_is_not_utf8_is_no_bucket(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    os.mkdir(os.fsencode(tmp_path) + b"/\xff")  # noqa: PTH102 (pathlib has no bytes)
 
-    assert folder_search.bucket_names(watched.root) == ["b"]
+    assert folder_search.bucket_names(tmp_path) == ["b"]
 
 
 @pytest.mark.needs("unprivileged user")
 async def test_folder_that_cannot_be_read_does_not_end_the_watch(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, watch: Watch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    watched = Watched(tmp_path / "buckets")
+    watched = Watched(tmp_path / "buckets", watch)
     for name in "abcd":
         (watched.bucket / name).mkdir()
     (watched.bucket / "b").chmod(0)
@@ -279,8 +301,8 @@ async def test_new_bucket_is_watched(watched: Watched) -> None:
     assert await watched.next() == ("created", "c/d/k")
 
 
-async def test_linked_bucket_is_watched(tmp_path: Path) -> None:
-    watched = Watched(tmp_path / "buckets")
+async def test_linked_bucket_is_watched(tmp_path: Path, watch: Watch) -> None:
+    watched = Watched(tmp_path / "buckets", watch)
     (tmp_path / "elsewhere").mkdir()
     (watched.root / "linked").symlink_to(tmp_path / "elsewhere")
     await watched.start()
@@ -306,8 +328,8 @@ async def test_vanished_folder_asks_for_a_sweep(watched: Watched, tmp_path: Path
     assert watched.reasons == ["the folder b/d vanished"]
 
 
-async def test_folder_known_from_before_that_vanishes_asks_for_a_sweep(tmp_path: Path) -> None:
-    watched = Watched(tmp_path / "buckets")
+async def test_folder_known_from_before_that_vanishes_asks_for_a_sweep(tmp_path: Path, watch: Watch) -> None:
+    watched = Watched(tmp_path / "buckets", watch)
     (watched.bucket / "d/e").mkdir(parents=True)
     await watched.start()
     await watched.until_so(lambda: "b/d/e" in watched.watcher._folders)
@@ -387,6 +409,7 @@ async def test_file_that_cannot_be_looked_at_is_announced(watched: Watched, monk
     assert await watched.next() == ("created", "b/k")
 
 
+@pytest.mark.parametrize("watch", ["anywhere"], indirect=True)
 async def test_watcher_that_dies_is_restarted_and_asks_for_sweeps(
     watched: Watched, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -401,6 +424,92 @@ async def test_watcher_that_dies_is_restarted_and_asks_for_sweeps(
     assert await watched.next() == ("created", "b/k")
 
 
+@only_linux
+async def test_file_whose_name_is_not_utf8_asks_for_a_sweep_which_reports_it(
+    watched: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(os.fsdecode(os.fsencode(watched.bucket) + b"/\xff")).touch()
+
+    assert await watched.next() == ("sweep", "b")
+    assert watched.reasons == ["names in b are not UTF-8"]
+    assert "watcher_died" not in capsys.readouterr().out
+    (watched.bucket / "k").touch()
+    assert await watched.next() == ("created", "b/k")
+
+
+@only_linux
+async def test_more_changes_than_the_system_tells_of_ask_for_sweeps_and_nothing_goes_unwatched(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the queue of the system ran over: neither the folder nor its file is told of."""
+    read = INotify.read
+
+    def lose(inotify: INotify, timeout: int) -> list[Event]:
+        monkeypatch.setattr(INotify, "read", read)
+        (watched.bucket / "d").mkdir()
+        (watched.bucket / "d/k").touch()
+        read(inotify, timeout)
+        return [Event(-1, flags.Q_OVERFLOW, 0, "")]
+
+    monkeypatch.setattr(INotify, "read", lose)
+    (watched.bucket / "k").touch()
+
+    assert await watched.next() == ("sweep", "b")
+    assert watched.reasons == ["more changes at once than the system tells of"]
+    (watched.bucket / "d/later").touch()
+    assert await watched.next() == ("created", "b/d/later")
+
+
+@only_linux
+async def test_files_that_are_only_read_are_not_told_of(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Event] = []
+    read = INotify.read
+
+    def note(inotify: INotify, timeout: int) -> list[Event]:
+        found: list[Event] = read(inotify, timeout)
+        told.extend(found)
+        return found
+
+    monkeypatch.setattr(INotify, "read", note)
+    (watched.bucket / "k").write_text("x")
+    await watched.until(("created", "b/k"))
+    assert told
+    told.clear()
+    (watched.bucket / "k").read_text()
+    (watched.bucket / "later").touch()
+    await watched.until(("created", "b/later"))
+
+    assert {event.name for event in told} == {"later"}
+
+
+@only_linux
+async def test_folder_moved_within_the_bucket_is_told_of_under_its_new_name_alone(
+    watched: Watched, tmp_path: Path
+) -> None:
+    move_in(watched, tmp_path)
+    await watched.until(("created", "b/d/k"))
+    (watched.bucket / "d").rename(watched.bucket / "e")
+    assert await watched.next() == ("sweep", "b")
+    (watched.bucket / "e/later").touch()
+
+    assert await watched.next() == ("created", "b/e/later")
+
+
+@only_linux
+async def test_too_many_folders_are_told_with_what_to_do(
+    tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(INotify, "add_watch", full)
+    watched = Watched(tmp_path / "buckets", watch)
+    await watched.start()
+
+    assert "raise fs.inotify.max_user_watches" in capsys.readouterr().out
+    watched.stop.set()
+
+
 async def test_root_that_is_deleted_is_watched_again_once_it_is_back(watched: Watched) -> None:
     shutil.rmtree(watched.root)
     watched.bucket.mkdir(parents=True)
@@ -411,8 +520,8 @@ async def test_root_that_is_deleted_is_watched_again_once_it_is_back(watched: Wa
     await watched.until(("created", "b/k"))
 
 
-async def test_watch_that_cannot_begin_holds_nobody_up(tmp_path: Path) -> None:
-    watched = Watched(tmp_path / "buckets")
+async def test_watch_that_cannot_begin_holds_nobody_up(tmp_path: Path, watch: Watch) -> None:
+    watched = Watched(tmp_path / "buckets", watch)
     shutil.rmtree(watched.root)
     await watched.start()
     watched.bucket.mkdir(parents=True)
@@ -425,7 +534,7 @@ async def test_watch_that_cannot_begin_holds_nobody_up(tmp_path: Path) -> None:
     ("healthy_after", "expected"), [(60.0, [0.001, 0.002, 0.004, 0.004]), (0.0, [0.001, 0.001, 0.001, 0.001])]
 )
 async def test_pause_grows_while_the_watcher_keeps_dying_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, healthy_after: float, expected: list[float]
+    tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch, healthy_after: float, expected: list[float]
 ) -> None:
     monkeypatch.setattr(folder_events, "HEALTHY_AFTER", healthy_after)
     monkeypatch.setattr(folder_events, "FIRST_PAUSE", 0.001)
@@ -438,7 +547,7 @@ async def test_pause_grows_while_the_watcher_keeps_dying_soon(
             pauses.put_nowait(restart_in_seconds)
 
     monkeypatch.setattr(folder_events, "log", Log())
-    watched = Watched(tmp_path / "buckets")
+    watched = Watched(tmp_path / "buckets", watch)
     shutil.rmtree(watched.root)
     running = asyncio.create_task(watched.watcher.run(watched.stop))
     async with asyncio.timeout(60):
@@ -452,8 +561,8 @@ async def test_stop_ends_the_pause(watched: Watched) -> None:
     watched.stop.set()
 
 
-async def test_cancelling_ends_the_watch(tmp_path: Path) -> None:
-    watched = Watched(tmp_path / "buckets")
+async def test_cancelling_ends_the_watch(tmp_path: Path, watch: Watch) -> None:
+    watched = Watched(tmp_path / "buckets", watch)
     await watched.start()
     assert watched.running is not None
     watched.running.cancel()
@@ -466,11 +575,11 @@ async def test_cancelling_ends_the_watch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_happens_is_announced_or_swept(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, watch: Watch, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader who does what it is told, and nothing else, knows every file."""
     monkeypatch.setattr(folder_events, "BURST", 30)
-    watched = Watched(tmp_path / "buckets")
+    watched = Watched(tmp_path / "buckets", watch)
     known: dict[str, int | None] = {}
 
     def files() -> dict[str, int | None]:
@@ -490,7 +599,7 @@ async def test_whatever_happens_is_announced_or_swept(
         settled.set()
 
     settled = asyncio.Event()
-    watched.watcher = FolderEvents(watched.root, emit=emit, sweep=sweep, clock=lambda: NOW, run=in_thread)
+    watched.watcher = FolderEvents(watched.root, emit=emit, sweep=sweep, clock=lambda: NOW, run=in_thread, watch=watch)
     await watched.start()
     chance = random.Random(seed)  # noqa: S311 (no secret)
     for _ in range(150):

@@ -253,8 +253,12 @@ async def test_look_after_a_listing_hashes_only_files_that_had_not_settled(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[bytes] = []
-    hash_file = folder_file.hash_file
-    monkeypatch.setattr(folder_store, "hash_file", lambda path: hashed.append(path) or hash_file(path))
+
+    def noting(path: bytes) -> tuple[FileStamp, str]:
+        hashed.append(path)
+        return folder_file.hash_file(path)
+
+    monkeypatch.setattr(folder_store, "hash_file", noting)
     path = folder.put("k")
     for age, looks in ((1999, 2), (2001, 1)):
         folder.now = path.stat().st_ctime_ns // 1_000_000 + age
@@ -435,10 +439,10 @@ async def test_wrong_etag_in_the_cache_is_dropped_once_a_reader_has_found_it_out
     right = (await folder.head("k")).etag
     (stamp, _etag), wrong = folder.cache._etags["b", "k"], "0" * 32
     folder.cache._etags["b", "k"] = (stamp, wrong)
-    for look in (lambda: folder.head("k"), lambda: anext(folder.store.list("b"))):
+    for listed in (False, True):
         folder.cache._etags["b", "k"] = (stamp, wrong)
         folder.store = folder.opened()
-        found = await look()
+        found = await (anext(folder.store.list("b")) if listed else folder.head("k"))
         assert found.etag == wrong
         with pytest.raises(ObjectChanged):
             await found.read()

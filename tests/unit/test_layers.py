@@ -21,7 +21,7 @@ INPUT_AND_OUTPUT = (
     "aiobotocore", "aiohttp", "aio_pika", "asyncio", "concurrent", "duckdb", "grpc", "http", "io", "logging",
     "multiprocessing", "os", "pathlib", "pyarrow", "pyiceberg", "random", "secrets", "select", "shutil", "signal",
     "socket", "sqlalchemy", "sqlite3", "structlog", "subprocess", "tempfile", "threading", "time", "urllib.request",
-    "uuid", "watchfiles",
+    "uuid", "inotify_simple", "watchfiles",
 )  # fmt: skip
 
 
@@ -113,7 +113,12 @@ RULES = (
         ("huggingface_hub", "httpx2"),
         but=("handlers/dataset_catalogue/hub_client.py",),
     ),
-    Rule("folders are watched in one place", EVERYTHING, ("watchfiles",), but=("consumer/folder_events.py",)),
+    Rule(
+        "folders are watched in one place",
+        EVERYTHING,
+        ("inotify_simple", "watchfiles"),
+        but=("consumer/watch_inotify.py", "consumer/watch_anywhere.py"),
+    ),
     Rule("decisions touch neither world, clock nor chance", tuple(PURE), INPUT_AND_OUTPUT),
     Rule("decisions stand on decisions", tuple(PURE), ("consumer",), allowed=tuple(PURE_MODULES)),
     Rule(
