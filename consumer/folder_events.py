@@ -4,7 +4,6 @@ Events of the folders that serve as buckets.
 A change is announced once the file has rested, a deletion at once. What the system's notifications cannot tell in full
 (a renamed folder, thousands of changes at once, a watcher that died) becomes a request for a sweep of the bucket.
 What happens below a folder that this user may not read is not seen.
-Folders linked into `buckets/` while the watch runs are seen by sweeps until the next start.
 """
 
 from __future__ import annotations
@@ -191,9 +190,9 @@ class FolderEvents:
             return
         bucket, _, key = name.partition("/")
         if not is_utf8(name):
-            if is_utf8(bucket) and not noticed.gone:
+            if noticed.new and is_utf8(bucket):
                 self._ask_for_sweep(bucket, f"names in {bucket} are not UTF-8")
-        elif noticed.gone and name in self._folders:
+        elif noticed.gone and (noticed.folder or name in self._folders):
             self._folders.discard(name)
             self._ask_for_sweep(bucket, f"the folder {name} vanished")
         elif not noticed.gone and (is_folder(path) if noticed.folder is None else noticed.folder):

@@ -84,6 +84,8 @@ class KnownEtags:
         if not keys:
             return
         wrong = {(bucket, key) for key in keys}
+        for name in wrong:
+            self._latest.pop(name, None)
         self._wrong -= wrong
         try:
             await self._cache.drop_many(bucket, keys)

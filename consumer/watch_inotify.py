@@ -31,21 +31,26 @@ _ASKED: Final = _CHANGED | _NEW | _GONE | _SELF | flags.ONLYDIR
 _NOT_WATCHED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG})
 """A folder that vanished meanwhile, or that this user may not read."""
 
+_LIMITS: Final = {
+    errno.ENOSPC: "too many folders: raise fs.inotify.max_user_watches",
+    errno.EMFILE: "too many watches or open files: raise fs.inotify.max_user_instances, or the limit of open files",
+}
+
 
 async def watch(
     root: Path, *, run: RunBlocking, stop: asyncio.Event, watching: asyncio.Event
 ) -> AsyncGenerator[Iterable[Noticed], None]:
     """
-    Watch; see `Watch`.
+    Watch; see `Watch`. What is mounted over a folder later is not seen.
 
     Raises:
-        OSError: The root is missing, or the system lets this user watch no more folders.
+        OSError: The root is missing or cannot be read, or the system lets this user watch no more folders.
     """
     loop = asyncio.get_running_loop()
     bell = asyncio.Event()
-    stopping = asyncio.create_task(stop.wait())
-    stopping.add_done_callback(lambda _task: bell.set())
     with _Tree(root) as tree:
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _task: bell.set())
         try:
             await run(tree.add, tree.root)
             watching.set()
@@ -56,23 +61,29 @@ async def watch(
                 await asyncio.sleep(STEP)
                 bell.clear()
                 noticed = tree.read()
-                for folder in tree.new_folders(noticed):  # before anybody searches them: what comes later is told
-                    await run(tree.add, folder)
-                yield dict.fromkeys(noticed)
+                # Before anybody searches new folders: what comes later is told.
+                if tree.new or LOST in noticed:
+                    await run(tree.follow, LOST in noticed)
+                yield reversed(dict.fromkeys(reversed(noticed)))  # the last of equals: a folder may go and come again
         finally:
             loop.remove_reader(tree)
             stopping.cancel()
 
 
 class _Tree:
-    """The watched folders below a root."""
+    """The watched folders below a root. A folder that links lead to has several paths, and tells under each."""
 
     def __init__(self, root: Path) -> None:
         self.root = str(root)
-        self._inotify = INotify(nonblocking=True)
-        self._paths: dict[int, str] = {}
+        try:
+            self._inotify = INotify(nonblocking=True)
+        except OSError as error:
+            raise _explained(error, self.root) from error
+        self._paths: dict[int, set[str]] = {}
         """Of the folders, by the number of their watch."""
-        self._added: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self.new: list[str] = []
+        """Paths to be watched, too, where they are folders."""
 
     def __enter__(self) -> Self:
         return self
@@ -89,73 +100,119 @@ class _Tree:
         """
         Watch a folder and all below it. Blocking.
 
-        Only links to folders in the root are followed: others are no folders of a bucket.
+        Only links in the root are followed: others are no folders of a bucket.
 
         Raises:
-            OSError: It is the root, and missing; or there are too many.
+            OSError: It is the root, and cannot be watched; or there are too many.
         """
         left = [folder]
         while left:
             path = left.pop()
             try:
-                number = self._inotify.add_watch(path, _ASKED)
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise OSError(errno.ENOSPC, "too many folders: raise fs.inotify.max_user_watches", path) from error
-                if error.errno not in _NOT_WATCHED or path == self.root:
-                    raise OSError(error.errno, error.strerror, path) from error
-                continue
-            if self._paths.setdefault(number, path) == path:
+                self._put(path, self._inotify.add_watch(path, _ASKED))
                 left += self._folders_in(path)
+            except OSError as error:
+                if error.errno not in _NOT_WATCHED or path == self.root:
+                    raise _explained(error, path) from error
+
+    def _put(self, path: str, number: int) -> None:
+        if self._numbers.get(path) != number:
+            self._drop(path)
+            self._numbers[path] = number
+            self._paths.setdefault(number, set()).add(path)
 
     def _folders_in(self, path: str) -> list[str]:
-        try:
-            with os.scandir(path) as entries:
-                return [
-                    entry.path
-                    for entry in entries
-                    if is_listed(os.fsencode(entry.name)) and entry.is_dir(follow_symlinks=path == self.root)
-                ]
-        except OSError:
-            return []
+        with os.scandir(path) as entries:
+            return [
+                entry.path
+                for entry in entries
+                if is_listed(os.fsencode(entry.name)) and _is_folder(entry, follow=path == self.root)
+            ]
+
+    def follow(self, lost: bool) -> None:
+        """Watch the folders that came; all there are when some may have been missed, or renamed. Blocking."""
+        new, self.new = self.new, []
+        if lost:
+            before = set(self._paths)
+            self._paths.clear()
+            self._numbers.clear()
+            self.add(self.root)
+            for number in before - self._paths.keys():
+                self._end(number)
+        else:
+            for path in dict.fromkeys(new):
+                self.add(path)
 
     def read(self) -> list[Noticed]:
         """Return what was told since."""
-        noticed = []
+        noticed: list[Noticed] = []
         for number, mask, _cookie, name in self._inotify.read(timeout=0):
             if mask & flags.Q_OVERFLOW:
                 noticed.append(LOST)
                 continue
-            folder = self._paths.get(number)
-            if folder is None:  # it was moved away
-                continue
-            if mask & flags.IGNORED:
-                del self._paths[number]
-            elif mask & _SELF or not name:
-                if mask & _SELF and folder == self.root:
-                    noticed.append(Noticed(folder, gone=True))
-            else:
-                change = Noticed(f"{folder}/{name}", bool(mask & _GONE), bool(mask & _NEW), bool(mask & flags.ISDIR))
-                noticed.append(change)
-                if change.folder and change.gone:
-                    self._forget(change.path)
-                elif change.folder and change.new:
-                    self._added.append(change.path)
+            for folder in tuple(self._paths.get(number, ())):
+                if mask & (flags.IGNORED | flags.UNMOUNT | _SELF):
+                    self._take_end(folder, mask, noticed)
+                elif name:
+                    noticed.append(self._take(folder, name, mask))
         return noticed
 
-    def _forget(self, folder: str) -> None:
-        """End the watches of a folder that is elsewhere now: its changes would be told under its old name."""
-        below = f"{folder}/"
-        for number, path in list(self._paths.items()):
-            if path == folder or path.startswith(below):
-                del self._paths[number]
-                try:
-                    self._inotify.rm_watch(number)
-                except OSError as error:
-                    if error.errno != errno.EINVAL:  # it was deleted, and its watch with it
-                        raise
+    def _take_end(self, folder: str, mask: int, noticed: list[Noticed]) -> None:
+        """Take up that a watched folder is gone from its place. Of most, its parent tells as well."""
+        if folder == self.root:
+            noticed.append(Noticed(folder, gone=True))
+            return
+        in_root = os.path.dirname(folder) == self.root  # noqa: PTH120 (it is asked for every folder)
+        if mask & flags.UNMOUNT or (in_root and mask & _SELF):
+            noticed.append(Noticed(folder, gone=True, folder=True))
+            self.new.append(folder)  # another may be there by now
+        elif mask & _SELF:
+            return
+        self._drop(folder)
 
-    def new_folders(self, noticed: Iterable[Noticed]) -> list[str]:
-        """Return the folders that are to be watched now; all of them when some may have been missed."""
-        added, self._added = self._added, []
-        return [self.root] if LOST in noticed else added
+    def _take(self, folder: str, name: str, mask: int) -> Noticed:
+        """Take up what happened to a name in a folder."""
+        path = f"{folder}/{name}"
+        gone, new, is_folder = bool(mask & _GONE), bool(mask & _NEW), bool(mask & flags.ISDIR)
+        may_be_link = folder == self.root and not is_folder
+        if gone and (is_folder or may_be_link):
+            self._forget(path, below=may_be_link or bool(mask & flags.MOVED_FROM))
+        elif is_folder or may_be_link:
+            new = new or path not in self._numbers  # this user may be let in only now
+            if new and is_listed(os.fsencode(name)):
+                self.new.append(path)
+        return Noticed(path, gone, new, None if may_be_link else is_folder)
+
+    def _forget(self, folder: str, *, below: bool) -> None:
+        """Leave a folder that is elsewhere now: its changes would be told under its old name."""
+        self._drop(folder)
+        if below:
+            for path in [path for path in self._numbers if path.startswith(f"{folder}/")]:
+                self._drop(path)
+
+    def _drop(self, path: str) -> None:
+        number = self._numbers.pop(path, None)
+        if number is not None:
+            paths = self._paths[number]
+            paths.discard(path)
+            if not paths:
+                del self._paths[number]
+                self._end(number)
+
+    def _end(self, number: int) -> None:
+        try:
+            self._inotify.rm_watch(number)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it ended by itself, when its folder was deleted
+                raise
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:  # a link in a circle, or to where this user may not look
+        return False
+
+
+def _explained(error: OSError, path: str) -> OSError:
+    return OSError(error.errno, _LIMITS.get(error.errno or 0, error.strerror), path)

@@ -90,6 +90,13 @@ class Watched:
         async with asyncio.timeout(60):
             await self.watcher.ready.wait()
 
+    async def end(self) -> None:
+        """Stop, and see that it ends well."""
+        self.stop.set()
+        assert self.running is not None
+        async with asyncio.timeout(60):
+            await self.running
+
     async def emit(self, event: ObjectEvent) -> None:
         if self.fault:
             raise self.fault
@@ -123,10 +130,7 @@ async def watched(tmp_path: Path, watch: Watch) -> AsyncIterator[Watched]:
     watched = Watched(tmp_path / "buckets", watch)
     await watched.start()
     yield watched
-    watched.stop.set()
-    assert watched.running is not None
-    async with asyncio.timeout(60):
-        await watched.running
+    await watched.end()
 
 
 async def test_new_file_is_announced_once(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -458,6 +462,178 @@ async def test_more_changes_than_the_system_tells_of_ask_for_sweeps_and_nothing_
     assert watched.reasons == ["more changes at once than the system tells of"]
     (watched.bucket / "d/later").touch()
     assert await watched.next() == ("created", "b/d/later")
+
+
+@only_linux
+async def test_folder_renamed_while_changes_were_lost_is_told_of_under_its_new_name(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_in(watched, tmp_path)
+    await watched.until(("created", "b/d/k"))
+    read = INotify.read
+
+    def lose(inotify: INotify, timeout: int) -> list[Event]:
+        monkeypatch.setattr(INotify, "read", read)
+        (watched.bucket / "d").rename(watched.bucket / "e")
+        read(inotify, timeout)
+        return [Event(-1, flags.Q_OVERFLOW, 0, "")]
+
+    monkeypatch.setattr(INotify, "read", lose)
+    (watched.bucket / "k").touch()
+    assert await watched.next() == ("sweep", "b")
+    (watched.bucket / "e/later").touch()
+
+    assert await watched.next() == ("created", "b/e/later")
+    (watched.bucket / "e").rename(tmp_path / "out")
+    assert await watched.next() == ("sweep", "b")
+
+
+@only_linux
+async def test_folder_moved_into_one_that_is_not_watched_yet_stays_watched(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_in(watched, tmp_path)
+    await watched.until(("created", "b/d/k"))
+    add_watch = INotify.add_watch
+
+    def late(inotify: INotify, path: str, mask: int) -> int:
+        if path.endswith("/new"):
+            monkeypatch.setattr(INotify, "add_watch", add_watch)
+            (watched.bucket / "d").rename(watched.bucket / "new/d")
+        number: int = add_watch(inotify, path, mask)
+        return number
+
+    monkeypatch.setattr(INotify, "add_watch", late)
+    (watched.bucket / "new").mkdir()
+    await watched.until(("sweep", "b"))
+    (watched.bucket / "new/d/later").touch()
+
+    await watched.until(("created", "b/new/d/later"))
+    assert INotify.add_watch is add_watch
+
+
+@only_linux
+async def test_folder_remade_at_once_and_then_moved_out_asks_for_a_sweep(watched: Watched, tmp_path: Path) -> None:
+    folder = watched.bucket / "d"
+    folder.mkdir()
+    folder.rmdir()
+    folder.mkdir()
+    await watched.until(("sweep", "b"))
+    (folder / "k").touch()
+    await watched.until(("created", "b/d/k"))
+    folder.rename(tmp_path / "out")
+
+    assert await watched.next() == ("sweep", "b")
+
+
+@only_linux
+async def test_link_in_a_circle_keeps_nothing_from_being_watched(tmp_path: Path, watch: Watch) -> None:
+    watched = Watched(tmp_path / "buckets", watch)
+    (watched.root / "circle").symlink_to(watched.root / "circle")
+    (watched.root / "all").symlink_to(watched.root)
+    await watched.start()
+    (watched.bucket / "k").touch()
+
+    assert {await watched.next(), await watched.next()} == {("created", "b/k"), ("created", "all/b/k")}
+    await watched.end()
+
+
+@only_linux
+async def test_folder_that_cannot_be_searched_is_told_and_tried_again(
+    tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched = Watched(tmp_path / "buckets", watch)
+    scandir = os.scandir
+
+    def full(path: Any) -> Any:
+        if path == str(watched.root):
+            monkeypatch.setattr(os, "scandir", scandir)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", full)
+    await watched.start()
+
+    assert await watched.next() == ("sweep", "b")
+    assert "raise fs.inotify.max_user_instances" in capsys.readouterr().out
+    (watched.bucket / "k").touch()
+    await watched.until(("created", "b/k"))
+    await watched.end()
+
+
+@only_linux
+@pytest.mark.parametrize("name", ["", "b"])
+async def test_folder_that_is_unmounted_asks_for_a_sweep_and_is_watched_again(
+    tmp_path: Path, watch: Watch, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path / "buckets", watch)
+    numbers: dict[str, int] = {}
+    add_watch, read = INotify.add_watch, INotify.read
+
+    def noting(inotify: INotify, path: str, mask: int) -> int:
+        numbers[path] = add_watch(inotify, path, mask)
+        return numbers[path]
+
+    def unmounted(inotify: INotify, timeout: int) -> list[Event]:
+        monkeypatch.setattr(INotify, "read", read)
+        read(inotify, timeout)
+        number = numbers[str(watched.root / name)]
+        return [Event(number, flags.UNMOUNT, 0, ""), Event(number, flags.IGNORED, 0, "")]
+
+    monkeypatch.setattr(INotify, "add_watch", noting)
+    await watched.start()
+    monkeypatch.setattr(INotify, "read", unmounted)
+    (watched.bucket / "k").touch()
+
+    assert await watched.next() == ("sweep", "b")
+    (watched.bucket / "later").touch()
+    await watched.until(("created", "b/later"))
+    await watched.end()
+
+
+@only_linux
+async def test_bucket_that_is_linked_in_is_watched(watched: Watched, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (watched.root / "linked").symlink_to(tmp_path / name)
+        (tmp_path / name / "k").touch()
+        await watched.until(("created", "linked/k"))
+        (watched.root / "linked").unlink()
+        await watched.until(("sweep", "linked"))
+
+
+@only_linux
+async def test_folder_that_this_user_may_read_from_now_on_is_watched(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_watch = INotify.add_watch
+    refused: list[str] = []
+
+    def refuse(inotify: INotify, path: str, mask: int) -> int:
+        if path.endswith("/d") and not refused:
+            refused.append(path)
+            raise PermissionError(errno.EACCES, "Permission denied")
+        number: int = add_watch(inotify, path, mask)
+        return number
+
+    monkeypatch.setattr(INotify, "add_watch", refuse)
+    (watched.bucket / "d").mkdir()
+    await watched.until_so(lambda: bool(refused) and "b/d" in watched.watcher._folders)
+    (watched.bucket / "d").chmod(0o700)
+    (watched.bucket / "d/k").touch()
+
+    assert await watched.next() == ("created", "b/d/k")
+
+
+@only_linux
+async def test_writing_to_a_file_whose_name_is_not_utf8_asks_for_no_second_sweep(watched: Watched) -> None:
+    path = Path(os.fsdecode(os.fsencode(watched.bucket) + b"/\xff"))
+    path.touch()
+    assert await watched.next() == ("sweep", "b")
+    path.write_text("more")
+    (watched.bucket / "k").touch()
+
+    assert await watched.next() == ("created", "b/k")
 
 
 @only_linux

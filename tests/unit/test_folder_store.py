@@ -295,6 +295,27 @@ async def test_look_trusts_no_listing_that_a_reader_has_found_wrong(
     assert (await folder.head("k")).etag == xxh3_128(b"y").hexdigest()
 
 
+async def test_look_trusts_no_listing_found_wrong_although_the_next_could_not_hash(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder.put("k", b"x")
+    stamp = FileStamp.of(path.stat())
+    monkeypatch.setattr(FileStamp, "of", lambda _status: stamp)
+    await folder.keys()
+    path.write_bytes(b"y")
+    with pytest.raises(ObjectChanged):
+        await (await folder.head("k")).read()
+
+    def failing(_path: bytes) -> tuple[FileStamp, str]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(folder_store, "hash_file", failing)
+        await folder.keys()
+
+    assert (await folder.head("k")).etag == xxh3_128(b"y").hexdigest()
+
+
 async def test_only_the_last_files_of_a_listing_are_kept_in_memory(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
