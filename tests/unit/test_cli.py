@@ -14,6 +14,7 @@ from consumer.cli import COMMANDS, Command, Group, cli, main
 from consumer.demo import MARK, fresh_home
 from consumer.exits import CommandError
 from consumer.pace import Pace
+from consumer.permission import refuse_unwritable
 from consumer.settings import Settings
 from consumer.terminal import command, shell, shown
 from consumer.times import duration, iso, since
@@ -234,6 +235,27 @@ def test_home_that_this_user_may_only_read_is_69_without_advice_to_repair_it(
     told = capsys.readouterr().err
     assert f"no permission to write {tmp_path / name}" in told
     assert "rebuild" not in told
+
+
+def test_file_beside_a_database_that_vanishes_meanwhile_is_no_lack_of_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last user of a database who closes it removes them."""
+    beside = tmp_path / "ledger.db-shm"
+    beside.touch()
+    access = os.access
+    asked: list[Path] = []
+
+    def late(path: Path, mode: int) -> bool:
+        if path == beside:
+            beside.unlink(missing_ok=True)
+            asked.append(path)
+        return access(path, mode)
+
+    monkeypatch.setattr(os, "access", late)
+    refuse_unwritable(tmp_path)
+
+    assert asked
 
 
 def test_fault_of_ours_is_70_and_logged(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
