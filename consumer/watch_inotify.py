@@ -20,7 +20,11 @@ from consumer.folder_walk import is_listed
 from consumer.folder_watch import LOST, Noticed, RunBlocking
 
 STEP: Final = 0.01
-"""Seconds in which changes gather: a file that is written tells of several."""
+GROUP: Final = 0.05
+"""
+Seconds: changes are handed over after a step without any, at the latest after a group. A file that is written tells of
+several, and what is announced together is claimed together.
+"""
 
 _CHANGED: Final = flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE
 _NEW: Final = flags.CREATE | flags.MOVED_TO
@@ -58,9 +62,15 @@ async def watch(
                 loop.add_reader(tree, bell.set)
                 await bell.wait()
                 loop.remove_reader(tree)  # it would ring at every turn until the changes are read
-                await asyncio.sleep(STEP)
                 bell.clear()
-                noticed = tree.read()
+                noticed: list[Noticed] = []
+                latest = loop.time() + GROUP
+                while True:
+                    await asyncio.sleep(STEP)
+                    more = tree.read()
+                    noticed += more
+                    if not more or loop.time() >= latest:
+                        break
                 # Before anybody searches new folders: what comes later is told.
                 if tree.new or LOST in noticed:
                     await run(tree.follow, LOST in noticed)
