@@ -113,7 +113,7 @@ class FolderEvents:
         self._changes = watch
         self._buckets: dict[str, _Bucket] = {}
         self._folders: set[str] = set()
-        """Paths of known folders, `bucket/...`: a notification of a deletion does not say what was deleted."""
+        """Paths of known folders, `bucket/...`: not every system says what was deleted."""
         self._bell = asyncio.Event()
         self._missed = False
         """Changes may have been missed, and no sweep was asked for since."""

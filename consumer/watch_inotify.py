@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from inotify_simple import INotify, flags
 
+from consumer.folder_search import is_folder
 from consumer.folder_walk import is_listed
 from consumer.folder_watch import LOST, Noticed, RunBlocking
 
@@ -72,8 +73,9 @@ async def watch(
                     if not more or loop.time() >= latest:
                         break
                 # Before anybody searches new folders: what comes later is told.
-                if tree.new or LOST in noticed:
-                    await run(tree.follow, LOST in noticed)
+                lost = LOST in noticed
+                if tree.new or lost:
+                    await run(tree.follow, lost)
                 yield reversed(dict.fromkeys(reversed(noticed)))  # the last of equals: a folder may go and come again
         finally:
             loop.remove_reader(tree)
@@ -136,7 +138,8 @@ class _Tree:
             return [
                 entry.path
                 for entry in entries
-                if is_listed(os.fsencode(entry.name)) and _is_folder(entry, follow=path == self.root)
+                if is_listed(os.fsencode(entry.name))
+                and (entry.is_dir(follow_symlinks=False) or (path == self.root and is_folder(entry.path)))
             ]
 
     def follow(self, lost: bool) -> None:
@@ -183,15 +186,15 @@ class _Tree:
     def _take(self, folder: str, name: str, mask: int) -> Noticed:
         """Take up what happened to a name in a folder."""
         path = f"{folder}/{name}"
-        gone, new, is_folder = bool(mask & _GONE), bool(mask & _NEW), bool(mask & flags.ISDIR)
-        may_be_link = folder == self.root and not is_folder
-        if gone and (is_folder or may_be_link):
+        gone, new, is_dir = bool(mask & _GONE), bool(mask & _NEW), bool(mask & flags.ISDIR)
+        may_be_link = folder == self.root and not is_dir
+        if gone and (is_dir or may_be_link):
             self._forget(path, below=may_be_link or bool(mask & flags.MOVED_FROM))
-        elif is_folder or may_be_link:
+        elif is_dir or may_be_link:
             new = new or path not in self._numbers  # this user may be let in only now
             if new and is_listed(os.fsencode(name)):
                 self.new.append(path)
-        return Noticed(path, gone, new, None if may_be_link else is_folder)
+        return Noticed(path, gone, new, None if may_be_link else is_dir)
 
     def _forget(self, folder: str, *, below: bool) -> None:
         """Leave a folder that is elsewhere now: its changes would be told under its old name."""
@@ -215,13 +218,6 @@ class _Tree:
         except OSError as error:
             if error.errno != errno.EINVAL:  # it ended by itself, when its folder was deleted
                 raise
-
-
-def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=follow)
-    except OSError:  # a link in a circle, or to where this user may not look
-        return False
 
 
 def _explained(error: OSError, path: str) -> OSError:

@@ -49,7 +49,6 @@ class Watched:
 
     def __init__(self, root: Path, watch: Watch) -> None:
         self.root = root
-        self.watch = watch
         self.bucket = root / "b"
         self.bucket.mkdir(parents=True)
         self.announced: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
@@ -274,7 +273,7 @@ async def test_folder_that_cannot_be_read_does_not_end_the_watch(
 
     assert {await watched.next() for _ in "acd"} == {("created", f"b/{name}/k") for name in "acd"}
     assert "watcher_died" not in capsys.readouterr().out
-    watched.stop.set()
+    await watched.end()
 
 
 def test_everything_beside_a_folder_that_cannot_be_read_is_watched(
@@ -313,7 +312,7 @@ async def test_linked_bucket_is_watched(tmp_path: Path, watch: Watch) -> None:
     (tmp_path / "elsewhere/k").touch()
 
     assert await watched.next() == ("created", "linked/k")
-    watched.stop.set()
+    await watched.end()
 
 
 def move_in(watched: Watched, folder: Path) -> None:
@@ -340,7 +339,7 @@ async def test_folder_known_from_before_that_vanishes_asks_for_a_sweep(tmp_path:
     (watched.bucket / "d/e").rename(tmp_path / "out")
 
     assert await watched.next() == ("sweep", "b")
-    watched.stop.set()
+    await watched.end()
 
 
 async def test_touched_folder_is_not_announced(watched: Watched, tmp_path: Path) -> None:
@@ -441,21 +440,30 @@ async def test_file_whose_name_is_not_utf8_asks_for_a_sweep_which_reports_it(
     assert await watched.next() == ("created", "b/k")
 
 
+def lose(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Have the next changes lost, and another that is made meanwhile, as when the queue of the system ran over."""
+    read = INotify.read
+
+    def overflow(inotify: INotify, timeout: int) -> list[Event]:
+        monkeypatch.setattr(INotify, "read", read)
+        change()
+        read(inotify, timeout)
+        return [Event(-1, flags.Q_OVERFLOW, 0, "")]
+
+    monkeypatch.setattr(INotify, "read", overflow)
+
+
 @only_linux
 async def test_more_changes_than_the_system_tells_of_ask_for_sweeps_and_nothing_goes_unwatched(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the queue of the system ran over: neither the folder nor its file is told of."""
-    read = INotify.read
+    """Neither the folder nor its file is told of."""
 
-    def lose(inotify: INotify, timeout: int) -> list[Event]:
-        monkeypatch.setattr(INotify, "read", read)
+    def make() -> None:
         (watched.bucket / "d").mkdir()
         (watched.bucket / "d/k").touch()
-        read(inotify, timeout)
-        return [Event(-1, flags.Q_OVERFLOW, 0, "")]
 
-    monkeypatch.setattr(INotify, "read", lose)
+    lose(monkeypatch, make)
     (watched.bucket / "k").touch()
 
     assert await watched.next() == ("sweep", "b")
@@ -470,15 +478,7 @@ async def test_folder_renamed_while_changes_were_lost_is_told_of_under_its_new_n
 ) -> None:
     move_in(watched, tmp_path)
     await watched.until(("created", "b/d/k"))
-    read = INotify.read
-
-    def lose(inotify: INotify, timeout: int) -> list[Event]:
-        monkeypatch.setattr(INotify, "read", read)
-        (watched.bucket / "d").rename(watched.bucket / "e")
-        read(inotify, timeout)
-        return [Event(-1, flags.Q_OVERFLOW, 0, "")]
-
-    monkeypatch.setattr(INotify, "read", lose)
+    lose(monkeypatch, lambda: (watched.bucket / "d").rename(watched.bucket / "e"))
     (watched.bucket / "k").touch()
     assert await watched.next() == ("sweep", "b")
     (watched.bucket / "e/later").touch()
@@ -683,7 +683,7 @@ async def test_too_many_folders_are_told_with_what_to_do(
     await watched.start()
 
     assert "raise fs.inotify.max_user_watches" in capsys.readouterr().out
-    watched.stop.set()
+    await watched.end()
 
 
 async def test_root_that_is_deleted_is_watched_again_once_it_is_back(watched: Watched) -> None:
@@ -703,7 +703,7 @@ async def test_watch_that_cannot_begin_holds_nobody_up(tmp_path: Path, watch: Wa
     watched.bucket.mkdir(parents=True)
 
     assert await watched.next() == ("sweep", "b")
-    watched.stop.set()
+    await watched.end()
 
 
 @pytest.mark.parametrize(

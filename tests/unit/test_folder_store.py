@@ -277,15 +277,20 @@ async def test_look_after_a_listing_sees_a_file_replaced_since(folder: Folder) -
     assert (await folder.head("k")).etag == xxh3_128(b"y").hexdigest()
 
 
-async def test_look_trusts_no_listing_that_a_reader_has_found_wrong(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A write through a memory map changes no stamp until the page is written back."""
+async def list_and_change(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """List a file `k` with content `x`, and make it `y` behind its stamp."""
     path = folder.put("k", b"x")
     stamp = FileStamp.of(path.stat())
     monkeypatch.setattr(FileStamp, "of", lambda _status: stamp)
     await folder.keys()
     path.write_bytes(b"y")
+
+
+async def test_look_trusts_no_listing_that_a_reader_has_found_wrong(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write through a memory map changes no stamp until the page is written back."""
+    await list_and_change(folder, monkeypatch)
     found = await folder.head("k")
     assert found.etag == xxh3_128(b"x").hexdigest()
 
@@ -298,11 +303,7 @@ async def test_look_trusts_no_listing_that_a_reader_has_found_wrong(
 async def test_look_trusts_no_listing_found_wrong_although_the_next_could_not_hash(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = folder.put("k", b"x")
-    stamp = FileStamp.of(path.stat())
-    monkeypatch.setattr(FileStamp, "of", lambda _status: stamp)
-    await folder.keys()
-    path.write_bytes(b"y")
+    await list_and_change(folder, monkeypatch)
     with pytest.raises(ObjectChanged):
         await (await folder.head("k")).read()
 
